@@ -1,0 +1,78 @@
+# The front door. `make demo` shows the product, `make test` proves it; the rest are parts of them.
+# Everything made or fetched lands in build/.
+
+ENGINE := build/engine/release/libpolyagent_engine.a
+VENV := build/venv/bin
+
+.PHONY: all demo test unit e2e sanitize lint format interpreters deps bench install clean
+all: build/main/build.ninja
+	@ninja -C build/main --quiet
+	@ln -sfn main/src/polyagent build/polyagent
+	@ln -sfn main/src/polyagent build/wasi_hello
+
+demo: deps all interpreters
+	@echo; echo '$$ build/wasi_hello docs/assets/hello-wasi.wat'
+	@build/wasi_hello docs/assets/hello-wasi.wat
+	@echo; echo '$$ build/polyagent python --stats examples/primes.py'
+	@build/polyagent python --stats examples/primes.py
+
+test: deps all interpreters lint unit e2e sanitize
+
+unit: all
+	@meson test -C build/main --no-rebuild --print-errorlogs
+
+e2e: all interpreters $(VENV)/pytest
+	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi
+
+# The same tests over a build with AddressSanitizer and UndefinedBehaviorSanitizer. The engine handles
+# SIGSEGV and SIGILL itself: they are how traps arrive.
+SANITIZER_ENV := ASAN_OPTIONS=handle_segv=0:handle_sigill=0:handle_sigfpe=0:allocator_may_return_null=1 \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+sanitize: build/asan/build.ninja interpreters $(VENV)/pytest
+	@ninja -C build/asan --quiet
+	@$(SANITIZER_ENV) meson test -C build/asan --no-rebuild --print-errorlogs
+	@$(SANITIZER_ENV) POLYAGENT_BUILD=build/asan $(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi
+
+lint: build/main/build.ninja
+	@clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
+		--suppress=unknownMacro -Iinclude -Isrc src
+	@scripts/check-layers.py
+
+format:
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+deps:
+	@scripts/install-deps.sh
+
+interpreters: build/interpreters/python.wasm
+build/interpreters/python.wasm: interpreters/manifest.json scripts/fetch-interpreters.py
+	@python3 scripts/fetch-interpreters.py interpreters/manifest.json build/interpreters
+	@touch $@
+
+bench: all interpreters
+	@bench/run.sh
+
+install: all
+	@meson install -C build/main --no-rebuild
+
+clean:
+	@rm -rf build/main build/asan
+
+$(ENGINE): engine/Cargo.toml engine/Cargo.lock engine/build.rs engine/src/lib.rs
+	cd engine && CARGO_TARGET_DIR=../build/engine cargo build --release --locked
+	@touch $@
+
+build/main/build.ninja: $(ENGINE)
+	@meson setup build/main . > build/meson.log || { cat build/meson.log; exit 1; }
+	@ln -sfn ../../interpreters build/main/src/interpreters
+
+build/asan/build.ninja: $(ENGINE)
+	@meson setup build/asan . -Db_sanitize=address,undefined -Db_lundef=false > build/meson-asan.log \
+		|| { cat build/meson-asan.log; exit 1; }
+	@ln -sfn ../../interpreters build/asan/src/interpreters
+
+$(VENV)/pytest: tests/requirements.txt
+	@python3 -m venv build/venv
+	@$(VENV)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Installs the Debian packages that are missing. Rust (1.95) comes with the machine.
+set -eu
+packages="meson ninja-build gcc pkg-config cmake libcmocka-dev libjansson-dev libsodium-dev python3-venv
+clang lld clang-format cppcheck wasi-libc libclang-rt-dev-wasm32 unzip"
+missing=""
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+echo "installing:$missing"
+if [ "$(id -u)" -eq 0 ]; then as_root=""; else as_root="sudo"; fi
+$as_root apt-get update -qq
+# shellcheck disable=SC2086
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

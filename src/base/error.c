@@ -1,0 +1,34 @@
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int error_set(struct error *err, enum pa_status code, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    err->code = code;
+    (void)vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    return -1;
+}
+
+int error_set_errno(struct error *err, enum pa_status code, int number, const char *format, ...) {
+    char what[sizeof err->text];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    return error_set(err, code, "%s: %s", what, strerrordesc_np(number));
+}
+
+int error_prefix(struct error *err, const char *format, ...) {
+    char before[sizeof err->text];
+    char old[sizeof err->text];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(before, sizeof before, format, args);
+    va_end(args);
+    memcpy(old, err->text, sizeof old);
+    return error_set(err, err->code, "%s: %s", before, old);
+}

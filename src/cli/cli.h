@@ -1,0 +1,69 @@
+/* What the subcommands share: arguments, limits, running and reporting. */
+#ifndef PA_CLI_CLI_H
+#define PA_CLI_CLI_H
+
+#include <polyagent.h>
+#include <getopt.h>
+#include <stdbool.h>
+
+/* Exit codes of our own; the guest's are 0-125 as far as they go, and 128+n below. */
+enum {
+    CLI_EXIT_TIMEOUT = 124,
+    CLI_EXIT_FAILURE = 125,
+    CLI_EXIT_REFUSED = 126,
+    CLI_EXIT_TRAP = 128 + 6,
+    CLI_EXIT_MEMORY = 128 + 9,
+    CLI_EXIT_FUEL = 128 + 24,
+    CLI_EXIT_OUTPUT = 128 + 25
+};
+
+enum { CLI_MAX_MOUNTS = 64, CLI_MAX_ENV = 1024 };
+enum cli_stats { CLI_STATS_NONE, CLI_STATS_TEXT, CLI_STATS_JSON };
+
+/* A run as the command line asks for it. */
+struct cli_run {
+    struct pa_job job;
+    struct pa_mount mounts[CLI_MAX_MOUNTS];
+    char *mount_texts[CLI_MAX_MOUNTS]; /* owned; mounts point into them */
+    const char *env[CLI_MAX_ENV];
+    const char *stdin_path; /* NULL: our own stdin */
+    enum cli_stats stats;
+};
+
+/* Options that every command with a run has, to be put into its getopt_long table. */
+#define CLI_RUN_OPTIONS \
+    {"dir", required_argument, NULL, 'd'}, {"env", required_argument, NULL, 'e'}, \
+        {"memory", required_argument, NULL, 'm'}, {"fuel", required_argument, NULL, 'f'}, \
+        {"timeout", required_argument, NULL, 't'}, {"cpu-time", required_argument, NULL, 'T'}, \
+        {"output-limit", required_argument, NULL, 'o'}, \
+        {"deterministic", optional_argument, NULL, 'D'}, {"no-clock", no_argument, NULL, 'C'}, \
+        {"no-random", no_argument, NULL, 'R'}, {"max-module", required_argument, NULL, 'M'}, \
+        {"stats", optional_argument, NULL, 's'}, {"trace", no_argument, NULL, 'x'}, \
+        {"stdin", required_argument, NULL, 'i'}, { \
+        "help", no_argument, NULL, 'h' \
+    }
+
+/* Prints "polyagent: ..." on stderr. Returns CLI_EXIT_FAILURE. */
+int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same for an option that getopt_long did not like. */
+int cli_bad_option(char **argv, const char *command);
+
+/* Defaults, then POLYAGENT_WASI_... of the environment. 0 or an exit code. */
+int cli_run_init(struct cli_run *run);
+void cli_run_fini(struct cli_run *run);
+/* Takes one of CLI_RUN_OPTIONS; 0, or an exit code after an error message. */
+int cli_run_option(struct cli_run *run, int option, const char *value);
+
+/* Runs the module with our stdout and stderr, reports, and gives the exit code. */
+int cli_execute(struct cli_run *run, const char *module_path);
+
+/* The lines of --help for CLI_RUN_OPTIONS. */
+extern const char cli_run_options_help[];
+
+/* The subcommands: main() of each, with argv[0] their name. */
+int cli_run_main(int argc, char **argv);
+int cli_hello_main(int argc, char **argv);
+int cli_python_main(int argc, char **argv);
+int cli_cache_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,47 @@
+/* polyagent: the command line. Only dispatches; each subcommand has a file of its own. */
+#include "cli/cli.h"
+#include "sandbox/compiler.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] = "polyagent runs code that nobody trusts in a WebAssembly sandbox.\n\n"
+                           "usage: polyagent COMMAND ...; polyagent COMMAND --help tells more\n\n"
+                           "  run      run a WASI module (.wasm, .wat)\n"
+                           "  python   run Python source\n"
+                           "  cache    list, verify or clear the compiled modules\n\n"
+                           "Examples:\n"
+                           "  polyagent run docs/assets/hello-wasi.wat\n"
+                           "  polyagent python -c 'print(2 + 2)'\n";
+
+int main(int argc, char **argv) {
+    static const struct {
+        const char *name;
+        int (*main)(int argc, char **argv);
+    } commands[] = {
+        {"run", cli_run_main},
+        {"python", cli_python_main},
+        {"cache", cli_cache_main},
+        {COMPILER_ROLE, NULL}, /* how the sandbox starts us to compile a module */
+    };
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    const char *self = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
+    if (strcmp(self, "wasi_hello") == 0) return cli_hello_main(argc, argv);
+    if (argc < 2) {
+        (void)fputs(help, stderr);
+        return CLI_EXIT_FAILURE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        (void)fputs(help, stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("polyagent %s (wasmtime 48.0.8)\n", PA_VERSION);
+        return 0;
+    }
+    if (strcmp(argv[1], COMPILER_ROLE) == 0) return compiler_main(argc, argv);
+    for (size_t i = 0; commands[i].main != NULL; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);
+    }
+    return cli_fail("%s: no such command; see polyagent --help", argv[1]);
+}

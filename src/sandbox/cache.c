@@ -1,0 +1,350 @@
+#include "sandbox/cache.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pwd.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define MAGIC "PAcache1"
+#define MAX_ENTRY_BYTES (UINT64_C(2) << 30)
+enum { STALE_TEMP_SECONDS = 3600, REMEMBERED_FILE_BYTES = 1 << 20, SETTLED_SECONDS = 2 };
+
+/* At the end of each file, behind what the engine wrote. */
+struct trailer {
+    char magic[8];
+    uint64_t payload_bytes;
+    uint8_t nonce[16];
+    uint8_t tag[crypto_onetimeauth_BYTES];
+    uint8_t reserved[16];
+};
+
+static int make_dirs(char *path, struct error *err) {
+    for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
+        if (slash != NULL) *slash = 0;
+        int result = mkdir(path, 0700);
+        if (result != 0 && errno != EEXIST) {
+            return error_set_errno(err, PA_INTERNAL, errno, "make directory %s", path);
+        }
+        if (slash == NULL) return 0;
+        *slash = '/';
+    }
+}
+
+/* A directory that others can write to would let them plant native code. */
+static int open_private_dir(const char *path, struct error *err) {
+    struct stat st;
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "open directory %s", path);
+    }
+    if (st.st_uid != geteuid() || st.st_mode & 022) {
+        return error_set(err, PA_DENIED,
+                         "%s: belongs to somebody else or others can write to it; "
+                         "run: chmod 700, or name another one by POLYAGENT_CACHE_DIR",
+                         path);
+    }
+    return steal_fd(&fd);
+}
+
+static int user_dir(char *out, size_t size, const char *own, const char *xdg, const char *below,
+                    struct error *err) {
+    const char *base = getenv(xdg), *home = getenv("HOME");
+    const struct passwd *user = NULL;
+    int length;
+    if (getenv(own) != NULL) {
+        length = snprintf(out, size, "%s", getenv(own));
+    } else if (base != NULL && base[0] == '/') {
+        length = snprintf(out, size, "%s/polyagent", base);
+    } else {
+        if (home == NULL || home[0] != '/') {
+            user = getpwuid(geteuid());
+            home = user != NULL ? user->pw_dir : NULL;
+        }
+        if (home == NULL) return error_set(err, PA_INTERNAL, "no home directory: set %s", own);
+        length = snprintf(out, size, "%s/%s/polyagent", home, below);
+    }
+    if (length <= 0 || (size_t)length >= size) {
+        return error_set(err, PA_INVALID_ARGUMENT, "%s: empty or too long", own);
+    }
+    return 0;
+}
+
+static int read_key(int dir_fd, uint8_t key[CACHE_KEY_BYTES]) {
+    struct stat st;
+    _cleanup_(fd_closep) int fd = openat(dir_fd, "cache.key", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 077 ||
+        st.st_size != CACHE_KEY_BYTES) {
+        return -EPERM;
+    }
+    return read(fd, key, CACHE_KEY_BYTES) == CACHE_KEY_BYTES ? 0 : -EIO;
+}
+
+static int write_key(int dir_fd) {
+    uint8_t key[CACHE_KEY_BYTES];
+    char temp[48];
+    randombytes_buf(key, sizeof key);
+    (void)snprintf(temp, sizeof temp, "key-%08x%08x", randombytes_random(), randombytes_random());
+    _cleanup_(fd_closep) int fd =
+        openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) return -errno;
+    int result = fd_write_all(fd, key, sizeof key);
+    /* linkat does not replace: whoever comes first wins, and all read the same key. */
+    if (result == 0 && linkat(dir_fd, temp, dir_fd, "cache.key", 0) != 0 && errno != EEXIST) {
+        result = -errno;
+    }
+    (void)unlinkat(dir_fd, temp, 0);
+    return result;
+}
+
+static int load_key(struct cache *cache, struct error *err) {
+    char path[PATH_MAX];
+    if (user_dir(path, sizeof path, "POLYAGENT_STATE_DIR", "XDG_STATE_HOME", ".local/state", err) !=
+            0 ||
+        make_dirs(path, err) != 0) {
+        return -1;
+    }
+    _cleanup_(fd_closep) int dir_fd = open_private_dir(path, err);
+    if (dir_fd < 0) return -1;
+    int result = read_key(dir_fd, cache->key);
+    if (result == -ENOENT) {
+        result = write_key(dir_fd);
+        if (result == 0) result = read_key(dir_fd, cache->key);
+    }
+    if (result != 0) {
+        return error_set_errno(err, PA_INTERNAL, -result,
+                               "the cache's key %s/cache.key (remove it to get a new one)", path);
+    }
+    return 0;
+}
+
+int cache_open(struct cache *cache, const char *dir, struct error *err) {
+    cache->dir_fd = -1;
+    if (sodium_init() < 0) return error_set(err, PA_INTERNAL, "libsodium does not start");
+    if (dir != NULL) {
+        if (snprintf(cache->path, sizeof cache->path, "%s", dir) >= (int)sizeof cache->path) {
+            return error_set(err, PA_INVALID_ARGUMENT, "cache directory: name too long");
+        }
+    } else if (user_dir(cache->path, sizeof cache->path, "POLYAGENT_CACHE_DIR", "XDG_CACHE_HOME",
+                        ".cache", err) != 0) {
+        return -1;
+    }
+    if (make_dirs(cache->path, err) != 0 || load_key(cache, err) != 0) return -1;
+    cache->dir_fd = open_private_dir(cache->path, err);
+    return cache->dir_fd < 0 ? -1 : 0;
+}
+
+void cache_close(struct cache *cache) {
+    fd_closep(&cache->dir_fd);
+    sodium_memzero(cache->key, sizeof cache->key);
+}
+
+void cache_entry_name(const uint8_t digest[32], const char *settings, char out[CACHE_NAME_BYTES]) {
+    uint8_t hash[32];
+    (void)crypto_generichash(hash, sizeof hash, (const uint8_t *)settings, strlen(settings), digest,
+                             32);
+    (void)sodium_bin2hex(out, CACHE_NAME_BYTES, hash, sizeof hash);
+    strcpy(out + 64, ".cwasm");
+}
+
+/* Poly1305 with a key of its own for each file: HMAC over 24 MB would take four times as long. */
+static void payload_tag(const struct cache *cache, const struct trailer *t, const char *name,
+                        const uint8_t *payload, uint8_t tag[crypto_onetimeauth_BYTES]) {
+    uint8_t key[crypto_onetimeauth_KEYBYTES];
+    crypto_generichash_state state;
+    (void)crypto_generichash_init(&state, cache->key, sizeof cache->key, sizeof key);
+    (void)crypto_generichash_update(&state, t->nonce, sizeof t->nonce);
+    (void)crypto_generichash_update(&state, (const uint8_t *)&t->payload_bytes, 8);
+    (void)crypto_generichash_update(&state, (const uint8_t *)name, strlen(name));
+    (void)crypto_generichash_final(&state, key, sizeof key);
+    (void)crypto_onetimeauth(tag, payload, t->payload_bytes, key);
+}
+
+static bool is_sound(const struct cache *cache, int fd, const char *name) {
+    struct stat st;
+    struct trailer t;
+    uint8_t tag[crypto_onetimeauth_BYTES];
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 077 ||
+        st.st_nlink != 1 || st.st_size <= (off_t)sizeof t ||
+        (uint64_t)st.st_size > MAX_ENTRY_BYTES) {
+        return false;
+    }
+    size_t size = (size_t)st.st_size;
+    uint8_t *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    if (data == MAP_FAILED) return false;
+    memcpy(&t, data + size - sizeof t, sizeof t);
+    bool sound = memcmp(t.magic, MAGIC, sizeof t.magic) == 0 && t.payload_bytes == size - sizeof t;
+    if (sound) {
+        payload_tag(cache, &t, name, data, tag);
+        sound = sodium_memcmp(tag, t.tag, sizeof tag) == 0;
+    }
+    (void)munmap(data, size);
+    return sound;
+}
+
+int cache_load(struct cache *cache, const char *name) {
+    if (cache->dir_fd < 0) return -1;
+    _cleanup_(fd_closep) int fd =
+        openat(cache->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0 && is_sound(cache, fd, name)) return steal_fd(&fd);
+    if (fd >= 0 || errno == ELOOP) (void)unlinkat(cache->dir_fd, name, 0);
+    return -1;
+}
+
+int cache_begin(struct cache *cache, char temp[CACHE_NAME_BYTES]) {
+    (void)snprintf(temp, CACHE_NAME_BYTES, "tmp-%08x%08x", randombytes_random(),
+                   randombytes_random());
+    return openat(cache->dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
+void cache_abort(struct cache *cache, const char *temp) {
+    (void)unlinkat(cache->dir_fd, temp, 0);
+}
+
+int cache_commit(struct cache *cache, int fd, const char *temp, const char *name,
+                 struct error *err) {
+    struct stat st;
+    struct trailer t = {.magic = MAGIC};
+    int result = fstat(fd, &st) == 0 ? 0 : -errno;
+    uint8_t *data = MAP_FAILED;
+    if (result == 0) {
+        t.payload_bytes = (uint64_t)st.st_size;
+        data = mmap(NULL, t.payload_bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+        if (data == MAP_FAILED) result = -errno;
+    }
+    if (result == 0) {
+        randombytes_buf(t.nonce, sizeof t.nonce);
+        payload_tag(cache, &t, name, data, t.tag);
+        (void)munmap(data, t.payload_bytes);
+        if (lseek(fd, 0, SEEK_END) < 0) result = -errno;
+    }
+    if (result == 0) result = fd_write_all(fd, &t, sizeof t);
+    /* No fsync: what a power cut leaves half written has no fitting MAC. */
+    if (result == 0 && renameat(cache->dir_fd, temp, cache->dir_fd, name) != 0) result = -errno;
+    if (result == 0) return 0;
+    cache_abort(cache, temp);
+    return error_set_errno(err, PA_INTERNAL, -result, "store %s/%s", cache->path, name);
+}
+
+static bool is_entry(const char *name) {
+    size_t length = strlen(name);
+    return length == 70 && strcmp(name + 64, ".cwasm") == 0;
+}
+
+static bool is_leftover(int dir_fd, const char *name) {
+    struct stat st;
+    return strncmp(name, "tmp-", 4) == 0 && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           time(NULL) - st.st_mtime > STALE_TEMP_SECONDS;
+}
+
+int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *context,
+               struct error *err) {
+    int copy = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    if (dir == NULL) {
+        fd_closep(&copy);
+        return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
+    }
+    for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
+        struct stat st;
+        if (is_leftover(cache->dir_fd, d->d_name)) (void)unlinkat(cache->dir_fd, d->d_name, 0);
+        if (!is_entry(d->d_name)) continue;
+        _cleanup_(fd_closep) int fd =
+            openat(cache->dir_fd, d->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) != 0) st.st_size = 0;
+        bool sound = fd >= 0 && (!check || is_sound(cache, fd, d->d_name));
+        visit(context, d->d_name, (uint64_t)st.st_size, sound);
+    }
+    (void)closedir(dir);
+    return 0;
+}
+
+int cache_clear(struct cache *cache, struct error *err) {
+    int copy = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    int removed = 0;
+    if (dir == NULL) {
+        fd_closep(&copy);
+        return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
+    }
+    for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
+        bool ours = is_entry(d->d_name) || strncmp(d->d_name, "digest-", 7) == 0 ||
+                    is_leftover(cache->dir_fd, d->d_name);
+        if (ours && unlinkat(cache->dir_fd, d->d_name, 0) == 0 && is_entry(d->d_name)) removed++;
+    }
+    (void)closedir(dir);
+    return removed;
+}
+
+/* What a digest is remembered by; the MAC covers all of it. */
+struct memo {
+    uint64_t dev, ino, size, mtime_ns, ctime_ns;
+    uint8_t digest[32];
+    uint8_t mac[32];
+};
+
+static uint64_t nanoseconds(struct timespec t) {
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+static void memo_mac(const struct cache *cache, const struct memo *memo, uint8_t mac[32]) {
+    (void)crypto_generichash(mac, 32, (const uint8_t *)memo, offsetof(struct memo, mac), cache->key,
+                             sizeof cache->key);
+}
+
+static void memo_write(struct cache *cache, struct memo *memo, const char *name) {
+    char temp[CACHE_NAME_BYTES];
+    memo_mac(cache, memo, memo->mac);
+    _cleanup_(fd_closep) int fd = cache_begin(cache, temp);
+    if (fd < 0) return; /* only a help: without it the file is hashed again */
+    if (fd_write_all(fd, memo, sizeof *memo) != 0 ||
+        renameat(cache->dir_fd, temp, cache->dir_fd, name) != 0) {
+        cache_abort(cache, temp);
+    }
+}
+
+int cache_file_digest(struct cache *cache, int fd, const void *data, size_t size,
+                      uint8_t digest[32], struct error *err) {
+    struct stat st;
+    struct memo memo = {0}, found;
+    char name[CACHE_NAME_BYTES];
+    uint8_t mac[32];
+    if (fstat(fd, &st) != 0) return error_set_errno(err, PA_INTERNAL, errno, "module's status");
+    bool remembered = cache->dir_fd >= 0 && size >= REMEMBERED_FILE_BYTES;
+    if (remembered) {
+        memo.dev = st.st_dev;
+        memo.ino = st.st_ino;
+        memo.size = (uint64_t)st.st_size;
+        memo.mtime_ns = nanoseconds(st.st_mtim);
+        memo.ctime_ns = nanoseconds(st.st_ctim);
+        (void)snprintf(name, sizeof name, "digest-%llx-%llx", (unsigned long long)memo.dev,
+                       (unsigned long long)memo.ino);
+        _cleanup_(fd_closep) int memo_fd =
+            openat(cache->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (memo_fd >= 0 && read(memo_fd, &found, sizeof found) == (ssize_t)sizeof found) {
+            memo_mac(cache, &found, mac);
+            if (sodium_memcmp(mac, found.mac, sizeof mac) == 0 &&
+                memcmp(&memo, &found, offsetof(struct memo, digest)) == 0) {
+                memcpy(digest, found.digest, 32);
+                return 0;
+            }
+        }
+    }
+    (void)crypto_hash_sha256(digest, data, size);
+    /* Only once its change time is past: a change within the same tick would not show. */
+    if (remembered && time(NULL) - st.st_ctime > SETTLED_SECONDS) {
+        memcpy(memo.digest, digest, 32);
+        memo_write(cache, &memo, name);
+    }
+    return 0;
+}

@@ -1,0 +1,49 @@
+/* Compiled modules on disk. To load one is to run its bytes as native code, so an entry counts only
+ * if it is a regular file of our own, private, and its MAC fits; anything else is a miss and
+ * removed. The key lies outside the cache directory. Not thread-safe; safe between processes. */
+#ifndef PA_SANDBOX_CACHE_H
+#define PA_SANDBOX_CACHE_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { CACHE_KEY_BYTES = 32, CACHE_NAME_BYTES = 72 };
+
+struct cache {
+    int dir_fd; /* owned; -1: no cache */
+    uint8_t key[CACHE_KEY_BYTES];
+    char path[4096];
+};
+
+/* Opens, and makes where missing, `dir` (NULL: the user's own) and the key. */
+int cache_open(struct cache *cache, const char *dir, struct error *err);
+void cache_close(struct cache *cache);
+
+/* The name of the entry for a module's digest under settings as engine_describe() tells them. */
+void cache_entry_name(const uint8_t digest[32], const char *settings, char out[CACHE_NAME_BYTES]);
+
+/* A descriptor of a checked entry, positioned anywhere; -1 on a miss. */
+int cache_load(struct cache *cache, const char *name);
+
+/* A new temporary file to fill; its name goes to `temp`. -1 with errno on failure. */
+int cache_begin(struct cache *cache, char temp[CACHE_NAME_BYTES]);
+/* Seals what is in `fd` and gives it its name in one step; on failure it is removed. */
+int cache_commit(struct cache *cache, int fd, const char *temp, const char *name,
+                 struct error *err);
+void cache_abort(struct cache *cache, const char *temp);
+
+/* Calls `visit` for each entry with its size, and whether it is sound if `check`. */
+typedef void (*cache_visitor)(void *context, const char *name, uint64_t bytes, bool sound);
+int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *context,
+               struct error *err);
+/* Removes all entries and leftovers. The number removed, or -1. */
+int cache_clear(struct cache *cache, struct error *err);
+
+/* SHA-256 of an open file of `size` bytes mapped at `data`. Large files are remembered by their
+ * identity and change time, since hashing 26 MB takes longer than running Python. */
+int cache_file_digest(struct cache *cache, int fd, const void *data, size_t size,
+                      uint8_t digest[32], struct error *err);
+
+#endif

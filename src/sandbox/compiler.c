@@ -1,0 +1,179 @@
+#include "sandbox/compiler.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "sandbox/engine.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* Descriptors of the compiler process. */
+enum { MODULE_FD = 3, CODE_FD = 4, REPORT_FD = 5, FIRST_OTHER_FD = 6 };
+enum { MAX_REPORT_BYTES = 900, CPU_SECONDS = 600 };
+#define ADDRESS_SPACE_BYTES (UINT64_C(12) << 30)
+#define MAX_CODE_BYTES (UINT64_C(2) << 30)
+
+static int limit(int resource, uint64_t value) {
+    struct rlimit l = {.rlim_cur = value, .rlim_max = value};
+    return setrlimit(resource, &l);
+}
+
+static int report(const char *text) {
+    (void)fd_write_all(REPORT_FD, text, strlen(text));
+    return 1;
+}
+
+static bool starts_with(const uint8_t *data, size_t size, const char *magic, size_t length) {
+    return size >= length && memcmp(data, magic, length) == 0;
+}
+
+int compiler_main(int argc, char **argv) {
+    struct stat st;
+    char text[MAX_REPORT_BYTES];
+    wasm_byte_vec_t wasm = {0}, code;
+    wasmtime_module_t *module;
+    wasmtime_error_t *error;
+
+    unsigned variant = argc == 3 ? (unsigned)atoi(argv[2]) : ENGINE_VARIANTS;
+    if (variant >= ENGINE_VARIANTS) return report("compiler: started in a wrong way");
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        close_range(FIRST_OTHER_FD, ~0U, 0) != 0 || limit(RLIMIT_CORE, 0) != 0 ||
+        limit(RLIMIT_AS, ADDRESS_SPACE_BYTES) != 0 || limit(RLIMIT_CPU, CPU_SECONDS) != 0 ||
+        limit(RLIMIT_FSIZE, MAX_CODE_BYTES) != 0) {
+        return report("compiler: cannot limit itself");
+    }
+    if (fstat(MODULE_FD, &st) != 0) return report("compiler: no module");
+    size_t size = (size_t)st.st_size;
+    const uint8_t *data = size == 0 ? NULL : mmap(NULL, size, PROT_READ, MAP_PRIVATE, MODULE_FD, 0);
+    if (data == MAP_FAILED) return report("compiler: cannot map the module");
+    if (starts_with(data, size, "\0asm\x0d\0\x01\0", 8)) {
+        return report("it is a component; build a core module for wasip1 (wasm32-wasip1) instead");
+    }
+    if (!starts_with(data, size, "\0asm", 4)) {
+        size_t at = 0;
+        while (at < size && (data[at] == ' ' || (data[at] >= '\t' && data[at] <= '\r')))
+            at++;
+        if (at == size || (data[at] != '(' && data[at] != ';')) {
+            return report("neither WebAssembly binary (\\0asm) nor text ((module ...))");
+        }
+        error = wasmtime_wat2wasm((const char *)data, size, &wasm);
+        if (error != NULL) {
+            engine_error_text(error, text, sizeof text);
+            return report(text);
+        }
+        data = (const uint8_t *)wasm.data;
+        size = wasm.size;
+    }
+    wasm_engine_t *engine = wasm_engine_new_with_config(engine_config(variant, true));
+    if (engine == NULL) return report("compiler: no engine");
+    error = wasmtime_module_new(engine, data, size, &module);
+    if (error == NULL) error = wasmtime_module_serialize(module, &code);
+    if (error != NULL) {
+        engine_error_text(error, text, sizeof text);
+        return report(text);
+    }
+    int result = fd_write_all(CODE_FD, code.data, code.size);
+    if (result != 0) {
+        (void)snprintf(text, sizeof text, "write the compiled module: %s",
+                       strerrordesc_np(-result));
+        return report(text);
+    }
+    _exit(0); /* nothing to tidy up */
+}
+
+static int module_memfd(const void *data, size_t size, struct error *err) {
+    _cleanup_(fd_closep) int fd = memfd_create("module", MFD_CLOEXEC);
+    int result = fd < 0 ? -errno : fd_write_all(fd, data, size);
+    if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "hand over the module");
+    return steal_fd(&fd);
+}
+
+static int spawn(const char *helper, unsigned variant, const int fds[3], pid_t *pid) {
+    char number[16];
+    char *argv[] = {(char *)"polyagent", (char *)COMPILER_ROLE, number, NULL};
+    char *env[] = {NULL};
+    int safe[3] = {-1, -1, -1};
+    posix_spawn_file_actions_t actions;
+    (void)snprintf(number, sizeof number, "%u", variant);
+    int result = posix_spawn_file_actions_init(&actions);
+    if (result != 0) return result;
+    for (int i = 0; i < 3 && result == 0; i++) {
+        /* Out of the way of the numbers that they are about to get. */
+        safe[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_OTHER_FD);
+        result = safe[i] < 0 ? errno
+                             : posix_spawn_file_actions_adddup2(&actions, safe[i], MODULE_FD + i);
+    }
+    if (result == 0) result = posix_spawn(pid, helper, &actions, NULL, argv, env);
+    for (int i = 0; i < 3; i++)
+        fd_closep(&safe[i]);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    return result;
+}
+
+/* Reads what the compiler says until it closes the pipe; what it says is text of a stranger. */
+static int listen_to(int fd, uint64_t deadline_ns, char text[MAX_REPORT_BYTES]) {
+    size_t used = 0;
+    for (;;) {
+        struct pollfd pfd = {.fd = fd, .events = POLLIN};
+        uint64_t now_ns = clock_now_ns();
+        if (now_ns >= deadline_ns) return -ETIMEDOUT;
+        struct timespec left = clock_timespec(deadline_ns - now_ns);
+        if (ppoll(&pfd, 1, &left, NULL) <= 0) continue;
+        char chunk[256];
+        ssize_t got = read(fd, chunk, sizeof chunk);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        for (ssize_t i = 0; i < got && used < MAX_REPORT_BYTES - 1; i++) {
+            text[used++] = (unsigned char)chunk[i] < ' ' || chunk[i] == 127 ? '?' : chunk[i];
+        }
+    }
+    text[used] = 0;
+    return 0;
+}
+
+int compiler_run(const char *helper, const void *data, size_t size, unsigned variant, int out_fd,
+                 uint64_t timeout_ms, struct error *err) {
+    char text[MAX_REPORT_BYTES] = "";
+    int pipe_fds[2] = {-1, -1}, status;
+    pid_t pid;
+    _cleanup_(fd_closep) int module_fd = module_memfd(data, size, err);
+    if (module_fd < 0) return -1;
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0) return error_set_errno(err, PA_INTERNAL, errno, "pipe");
+    const int fds[3] = {module_fd, out_fd, pipe_fds[1]};
+    int result = spawn(helper, variant, fds, &pid);
+    (void)close(pipe_fds[1]);
+    if (result != 0) {
+        (void)close(pipe_fds[0]);
+        return error_set_errno(err, PA_INTERNAL, result,
+                               "start the compiler %s (POLYAGENT_HELPER names another)", helper);
+    }
+    result = listen_to(pipe_fds[0], clock_deadline_ns(timeout_ms), text);
+    (void)close(pipe_fds[0]);
+    if (result == -ETIMEDOUT) (void)kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (result == -ETIMEDOUT) {
+        return error_set(err, PA_INVALID_MODULE,
+                         "Invalid WASM module: it takes more than %llu s to compile",
+                         (unsigned long long)(timeout_ms / 1000));
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && text[0] == 0) return 0;
+    if (text[0] != 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
+    if (WIFSIGNALED(status)) {
+        return error_set(err, PA_INVALID_MODULE,
+                         "Invalid WASM module: the compiler ended by signal %d (%s); "
+                         "the module needs more memory or time than compiling may take",
+                         WTERMSIG(status), strsignal(WTERMSIG(status)));
+    }
+    return error_set(err, PA_INTERNAL, "%s is no polyagent: it cannot compile", helper);
+}

@@ -1,0 +1,304 @@
+#include "sandbox/run.h"
+
+#include "base/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MAX_INSTANCES = 1, MAX_TABLES = 16, MAX_MEMORIES = 1, MAX_FRAMES = 64 };
+
+struct run { /* one in progress */
+    struct engine *engine;
+    const struct pa_job *job;
+    struct run_report *report;
+    wasmtime_store_t *store; /* owned */
+    struct wasi *wasi;       /* owned */
+};
+
+static void verdict(struct run_report *report, enum pa_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void verdict(struct run_report *report, enum pa_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    report->status = status;
+    (void)vsnprintf(report->message, sizeof report->message, format, args);
+    va_end(args);
+}
+
+static const char *trap_name(wasmtime_trap_code_t code) {
+    switch (code) {
+    case WASMTIME_TRAP_CODE_STACK_OVERFLOW: return "call stack exhausted";
+    case WASMTIME_TRAP_CODE_MEMORY_OUT_OF_BOUNDS: return "out of bounds memory access";
+    case WASMTIME_TRAP_CODE_TABLE_OUT_OF_BOUNDS: return "out of bounds table access";
+    case WASMTIME_TRAP_CODE_INDIRECT_CALL_TO_NULL: return "uninitialized element";
+    case WASMTIME_TRAP_CODE_BAD_SIGNATURE: return "indirect call type mismatch";
+    case WASMTIME_TRAP_CODE_INTEGER_OVERFLOW: return "integer overflow";
+    case WASMTIME_TRAP_CODE_INTEGER_DIVISION_BY_ZERO: return "integer divide by zero";
+    case WASMTIME_TRAP_CODE_BAD_CONVERSION_TO_INTEGER: return "invalid conversion to integer";
+    case WASMTIME_TRAP_CODE_UNREACHABLE_CODE_REACHED: return "unreachable";
+    default: return "trap";
+    }
+}
+
+/* One frame a line, "#0 name (function 12) at 0x3f", innermost first. */
+static void write_backtrace(const wasm_frame_vec_t *frames, char *out, size_t size) {
+    size_t at = 0;
+    for (size_t i = 0; i < frames->size && i < MAX_FRAMES && at + 1 < size; i++) {
+        const wasm_name_t *name = wasmtime_frame_func_name(frames->data[i]);
+        int length = name != NULL && name->size < 200 ? (int)name->size : 0;
+        int put = snprintf(out + at, size - at, "#%zu %.*s (function %u) at 0x%zx\n", i,
+                           length > 0 ? length : 1, length > 0 ? name->data : "?",
+                           wasm_frame_func_index(frames->data[i]),
+                           wasm_frame_module_offset(frames->data[i]));
+        if (put < 0 || (size_t)put >= size - at) {
+            out[at] = 0; /* no half lines */
+            return;
+        }
+        at += (size_t)put;
+    }
+    if (frames->size > MAX_FRAMES) {
+        (void)snprintf(out + at, size - at, "... %zu more\n", frames->size - MAX_FRAMES);
+    }
+}
+
+static void judge_trap(struct run *run, wasm_trap_t *trap) {
+    struct run_report *report = run->report;
+    wasmtime_trap_code_t code;
+    wasm_frame_vec_t frames;
+    if (!wasmtime_trap_code(trap, &code)) {
+        wasm_message_t text;
+        wasm_trap_message(trap, &text);
+        verdict(report, PA_TRAP, "%.*s", (int)(text.size < 900 ? text.size : 900), text.data);
+        wasm_byte_vec_delete(&text);
+    } else if (code == WASMTIME_TRAP_CODE_OUT_OF_FUEL) {
+        verdict(report, PA_FUEL_EXHAUSTED, "Fuel exhausted: all %llu units are used; raise --fuel",
+                (unsigned long long)run->job->limits.max_fuel);
+        return;
+    } else if (code == WASMTIME_TRAP_CODE_INTERRUPT) {
+        verdict(report, PA_TIMEOUT, "Execution timeout: the deadline has passed");
+        return;
+    } else if (run->engine->memory_refused) {
+        verdict(report, PA_MEMORY_LIMIT,
+                "Memory limit exceeded: more than %llu bytes were needed (then: %s)",
+                (unsigned long long)run->job->limits.memory_limit_bytes, trap_name(code));
+    } else {
+        verdict(report, PA_TRAP, "%s", trap_name(code));
+    }
+    wasm_trap_trace(trap, &frames);
+    write_backtrace(&frames, report->backtrace, sizeof report->backtrace);
+    wasm_frame_vec_delete(&frames);
+}
+
+/* The guest ended by itself, with `code`. */
+static void judge_exit(struct run *run, uint32_t code) {
+    struct run_report *report = run->report;
+    report->exit_code = (int32_t)(code & 0xff);
+    if (code != 0 && report->exit_code == 0) report->exit_code = 1; /* 256 is no success */
+    if (code != 0 && run->engine->memory_refused) {
+        verdict(report, PA_MEMORY_LIMIT,
+                "Memory limit exceeded: more than %llu bytes were needed (exit code %d)",
+                (unsigned long long)run->job->limits.memory_limit_bytes, report->exit_code);
+        return;
+    }
+    report->status = PA_OK;
+}
+
+static void judge(struct run *run, wasm_trap_t *trap) {
+    switch (wasi_stopped(run->wasi)) {
+    case WASI_STOP_EXIT: judge_exit(run, wasi_exit_code(run->wasi)); break;
+    case WASI_STOP_DEADLINE:
+        verdict(run->report, PA_TIMEOUT, "Execution timeout: %llu ms have passed",
+                (unsigned long long)run->job->limits.execution_timeout_ms);
+        break;
+    case WASI_STOP_OUTPUT_LIMIT:
+        verdict(run->report, PA_OUTPUT_LIMIT, "Output limit exceeded: more than %llu bytes on %s",
+                (unsigned long long)run->job->limits.output_limit_bytes,
+                run->report->output[0].truncated ? "stdout" : "stderr");
+        break;
+    case WASI_RUNNING:
+        if (trap != NULL) {
+            judge_trap(run, trap);
+        } else {
+            judge_exit(run, 0);
+        }
+        break;
+    }
+}
+
+/* Takes `error`, which came from setting the module up. */
+static void judge_setup(struct run *run, wasmtime_error_t *error) {
+    char text[800];
+    engine_error_text(error, text, sizeof text);
+    if (run->engine->memory_refused) {
+        verdict(run->report, PA_MEMORY_LIMIT,
+                "Memory limit exceeded: the module starts with more than %llu bytes",
+                (unsigned long long)run->job->limits.memory_limit_bytes);
+    } else {
+        verdict(run->report, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
+    }
+}
+
+/* What a call into the guest came to; consumes both. A stop that the host asked for comes back as
+ * an error, as it has no trap code. */
+static void conclude(struct run *run, wasmtime_error_t *error, wasm_trap_t *trap) {
+    if (error != NULL && wasi_stopped(run->wasi) == WASI_RUNNING) {
+        judge_setup(run, error);
+    } else {
+        if (error != NULL) wasmtime_error_delete(error);
+        judge(run, trap);
+    }
+    if (trap != NULL) wasm_trap_delete(trap);
+}
+
+/* The function to start, or a verdict that names what is missing. */
+static bool find_entry(struct run *run, const wasmtime_instance_t *instance,
+                       wasmtime_extern_t *out) {
+    const char *name = run->job->invoke != NULL ? run->job->invoke : "_start";
+    wasmtime_context_t *context = wasmtime_store_context(run->store);
+    if (!wasmtime_instance_export_get(context, instance, name, strlen(name), out) ||
+        out->kind != WASMTIME_EXTERN_FUNC) {
+        const char *cure = run->job->invoke != NULL
+                               ? "export it, or name another one"
+                               : "build it as a command, or name a function with --invoke";
+        verdict(run->report, PA_INVALID_MODULE,
+                "Invalid WASM module: it exports no function %s; %s", name, cure);
+        return false;
+    }
+    wasm_functype_t *type = wasmtime_func_type(context, &out->of.func);
+    size_t params = wasm_functype_params(type)->size, results = wasm_functype_results(type)->size;
+    wasm_functype_delete(type);
+    if (params == 0 && results <= 16) return true;
+    verdict(run->report, PA_INVALID_MODULE,
+            "Invalid WASM module: function %s has %zu parameters and %zu results; "
+            "one without parameters is needed",
+            name, params, results);
+    return false;
+}
+
+static void call_entry(struct run *run, const wasmtime_instance_t *instance) {
+    wasmtime_context_t *context = wasmtime_store_context(run->store);
+    wasmtime_extern_t entry;
+    wasm_trap_t *trap = NULL;
+    wasmtime_val_t results[16];
+    if (!find_entry(run, instance, &entry)) return;
+    wasm_functype_t *type = wasmtime_func_type(context, &entry.of.func);
+    size_t result_count = wasm_functype_results(type)->size;
+    wasm_functype_delete(type);
+    wasmtime_error_t *error =
+        wasmtime_func_call(context, &entry.of.func, NULL, 0, results, result_count, &trap);
+    conclude(run, error, trap);
+}
+
+/* Imports that nobody provides are named before anything runs. */
+static bool check_imports(struct run *run, const wasmtime_module_t *module) {
+    wasm_importtype_vec_t imports;
+    bool ok = true;
+    wasmtime_module_imports(module, &imports);
+    for (size_t i = 0; i < imports.size && ok; i++) {
+        wasmtime_extern_t found;
+        const wasm_name_t *from = wasm_importtype_module(imports.data[i]);
+        const wasm_name_t *name = wasm_importtype_name(imports.data[i]);
+        ok = wasmtime_linker_get(run->engine->linker, wasmtime_store_context(run->store),
+                                 from->data, from->size, name->data, name->size, &found);
+        if (!ok) {
+            verdict(run->report, PA_INVALID_MODULE,
+                    "Invalid WASM module: it imports %.*s.%.*s, which does not exist here; "
+                    "only wasi_snapshot_preview1 does",
+                    (int)(from->size < 100 ? from->size : 100), from->data,
+                    (int)(name->size < 100 ? name->size : 100), name->data);
+        }
+    }
+    wasm_importtype_vec_delete(&imports);
+    return ok;
+}
+
+static void run_in_store(struct run *run, const wasmtime_module_t *module) {
+    wasmtime_context_t *context = wasmtime_store_context(run->store);
+    const struct pa_limits *limits = &run->job->limits;
+    wasmtime_instance_t instance;
+    wasm_trap_t *trap = NULL;
+    wasmtime_store_limiter(run->store, -1, limits->table_elements, MAX_INSTANCES, MAX_TABLES,
+                           MAX_MEMORIES);
+    if (run->engine->variant & ENGINE_FUEL) {
+        wasmtime_error_t *error = wasmtime_context_set_fuel(context, limits->max_fuel);
+        if (error != NULL) {
+            judge_setup(run, error);
+            return;
+        }
+    }
+    if (run->engine->variant & ENGINE_EPOCH) wasmtime_context_set_epoch_deadline(context, 1);
+    if (!check_imports(run, module)) return;
+    run->report->started_ns = clock_now_ns();
+    wasmtime_error_t *error =
+        wasmtime_linker_instantiate(run->engine->linker, context, module, &instance, &trap);
+    if (error != NULL || trap != NULL) { /* of the start function, or a segment out of bounds */
+        conclude(run, error, trap);
+    } else {
+        call_entry(run, &instance);
+    }
+    uint64_t left = 0;
+    if (run->engine->variant & ENGINE_FUEL) {
+        error = wasmtime_context_get_fuel(context, &left);
+        if (error != NULL) wasmtime_error_delete(error);
+        run->report->fuel = limits->max_fuel - left;
+    }
+}
+
+void run_module(struct engine *engine, const wasmtime_module_t *module, const struct pa_job *job,
+                const struct wasi_mount_config *mounts, const int output_fds[2],
+                struct buffer *captured, uint64_t deadline_ns, struct run_report *report) {
+    struct run run = {.engine = engine, .job = job, .report = report};
+    struct error err = {0};
+    uint64_t cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+    const struct wasi_config config = {
+        .argv = job->argv,
+        .argc = job->argc,
+        .env = job->env,
+        .env_count = job->env_count,
+        .stdin_fd = job->stdin_fd > 0 || job->use_stdin_fd ? job->stdin_fd : -1,
+        .stdin_data = job->stdin_data,
+        .stdin_bytes = job->stdin_bytes,
+        .job_data = job->job_data,
+        .job_bytes = job->job_bytes,
+        .stdout_sink = {.fd = output_fds[0], .capture = captured},
+        .stderr_sink = {.fd = output_fds[1], .capture = captured != NULL ? captured + 1 : NULL},
+        .output_limit_bytes = job->limits.output_limit_bytes,
+        .output_truncate = job->output_truncate,
+        .mounts = mounts,
+        .mount_count = job->mount_count,
+        .max_open_files = job->limits.max_open_files,
+        .workspace_bytes = job->limits.workspace_bytes,
+        .workspace_inodes = job->limits.workspace_inodes,
+        .deny_clock = job->deny_clock,
+        .deny_random = job->deny_random,
+        .deterministic = job->deterministic,
+        .seed = job->seed,
+        .deadline_ns = deadline_ns,
+        .trace_fd = job->trace_fd,
+        .counts = report->output,
+    };
+    report->started_ns = clock_now_ns();
+    run.wasi = wasi_new(&config, &err);
+    if (run.wasi == NULL) {
+        verdict(report, err.code, "%s", err.text);
+    } else {
+        engine->wasi = run.wasi;
+        engine->memory_limit_bytes = job->limits.memory_limit_bytes;
+        engine->peak_memory_bytes = &report->peak_memory_bytes;
+        engine->memory_refused = false;
+        run.store = wasmtime_store_new(engine->wasm, NULL, NULL);
+        if (run.store == NULL) {
+            verdict(report, PA_INTERNAL, "store: out of memory");
+        } else {
+            run_in_store(&run, module);
+            wasmtime_store_delete(run.store); /* after a trap a store must not be used again */
+        }
+        engine->wasi = NULL;
+        wasi_free(run.wasi);
+    }
+    report->ended_ns = clock_now_ns();
+    report->cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+    report->finished = true;
+}

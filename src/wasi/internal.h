@@ -1,0 +1,187 @@
+/* What the files of src/wasi share: the world of one run and its descriptors. */
+#ifndef PA_WASI_INTERNAL_H
+#define PA_WASI_INTERNAL_H
+
+#include "base/clock.h"
+#include "wasi/wasi.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+enum {
+    WASI_MAX_IOVECS = 1024,          /* Linux's own IOV_MAX */
+    WASI_MAX_CALL_BYTES = 16 << 20,  /* one read or write moves at most this much */
+    WASI_MAX_SUBSCRIPTIONS = 4096,   /* of one poll_oneoff */
+    WASI_MAX_STRINGS_BYTES = 1 << 20 /* argv, and env */
+};
+
+enum wasi_kind { WASI_CLOSED = 0, WASI_FILE, WASI_DIRECTORY, WASI_INPUT, WASI_OUTPUT };
+
+struct wasi_listing; /* a directory's entries as read at cookie 0 (directory.c) */
+
+struct wasi_bytes { /* the caller's memory, being read */
+    const uint8_t *data;
+    uint64_t left;
+};
+
+/* One of stdout and stderr. */
+struct wasi_stream {
+    int fd; /* the caller's; -1 when captured */
+    struct buffer *capture;
+    struct wasi_output_counts *counts; /* the caller's */
+};
+
+struct wasi_fd {
+    enum wasi_kind kind;
+    int host_fd; /* owned for FILE and DIRECTORY; else the caller's or -1 */
+    uint64_t rights_base;
+    uint64_t rights_inheriting;
+    uint16_t flags;
+    bool writable_mount;
+    char *preopen_path;           /* owned; NULL unless preopened */
+    struct wasi_listing *listing; /* owned */
+    struct wasi_bytes job;        /* INPUT: these first, */
+    struct wasi_bytes input;      /* then these if there are any, else host_fd */
+    struct wasi_stream *stream;   /* OUTPUT: one of wasi.streams */
+};
+
+struct wasi_identity { /* of a file, for stable inode numbers in deterministic mode */
+    dev_t dev;
+    ino_t ino;
+};
+
+struct wasi_strings { /* argv or env, as the guest wants them: NUL-terminated, one after another */
+    char *data;
+    uint32_t bytes;
+    uint32_t count;
+};
+
+struct wasi {
+    const struct guest_memory *memory;
+    struct wasi_fd *fds;
+    uint32_t fd_capacity;
+    struct wasi_stream streams[2];
+    struct wasi_strings argv;
+    struct wasi_strings env;
+    uint64_t output_limit_bytes;
+    bool output_truncate;
+    bool deny_clock;
+    bool deny_random;
+    bool deterministic;
+    uint64_t deadline_ns;
+    uint64_t start_ns;
+    uint64_t virtual_ns; /* deterministic mode: nanoseconds since the run's start */
+    uint8_t random_key[32];
+    uint64_t random_block;
+    uint64_t quota_bytes; /* still free */
+    uint64_t quota_inodes;
+    struct wasi_identity *identities;
+    size_t identity_count;
+    enum wasi_stop stop;
+    uint32_t exit_code;
+    int trace_fd;
+};
+
+/* descriptor.c: the table */
+wasi_errno wasi_fd_get(struct wasi *w, uint32_t fd, struct wasi_fd **out);
+/* The same, and the descriptor must be of `kind` (else `wrong_kind`) and have all `rights`. */
+wasi_errno wasi_fd_require(struct wasi *w, uint32_t fd, enum wasi_kind kind, wasi_errno wrong_kind,
+                           uint64_t rights, struct wasi_fd **out);
+/* The lowest free number; EMFILE when all are taken. */
+wasi_errno wasi_fd_reserve(struct wasi *w, uint32_t *fd);
+void wasi_fd_release(struct wasi *w, struct wasi_fd *entry);
+bool wasi_fd_is_open_elsewhere(const struct wasi *w, const struct wasi_fd *except,
+                               const struct stat *st);
+
+/* errno.c */
+wasi_errno wasi_from_errno(int number);
+
+/* path.c: resolution that cannot leave the directory */
+struct wasi_path {
+    char text[PATH_MAX]; /* without trailing slashes */
+    bool must_be_directory;
+};
+wasi_errno wasi_path_copy(struct wasi *w, uint32_t ptr, uint32_t len, struct wasi_path *path);
+/* openat2 beneath `dir_fd`; a descriptor >= 0 or a negative WASI errno. */
+int wasi_path_resolve(int dir_fd, const char *path, uint64_t flags, uint64_t mode);
+
+/* file.c */
+wasi_errno wasi_write_filestat(struct wasi *w, const struct stat *st, uint32_t ptr);
+uint8_t wasi_filetype(mode_t mode);
+wasi_errno wasi_times(struct wasi *w, uint64_t atim, uint64_t mtim, uint16_t fstflags,
+                      struct timespec out[2]);
+wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, struct iovec *out, int *used);
+
+/* directory.c */
+void wasi_listing_free(struct wasi_listing *listing);
+
+/* stream.c */
+wasi_errno wasi_stream_read(struct wasi *w, struct wasi_fd *in, const struct iovec *iov, int count,
+                            size_t *done);
+wasi_errno wasi_stream_write(struct wasi *w, struct wasi_fd *out, const struct iovec *iov,
+                             int count, size_t *done);
+
+/* clock.c */
+uint64_t wasi_clock_now_ns(struct wasi *w, uint32_t clock);
+
+/* quota.c: growth of the writable mounts. A charge that does not fit returns EDQUOT, takes nothing.
+ */
+wasi_errno wasi_quota_take_bytes(struct wasi *w, uint64_t bytes);
+void wasi_quota_give_bytes(struct wasi *w, uint64_t bytes);
+wasi_errno wasi_quota_take_inode(struct wasi *w);
+void wasi_quota_give_inode(struct wasi *w);
+/* A regular file shrinks to or grows to `new_size`; or a name of it goes (`unlinked`). */
+wasi_errno wasi_quota_grow_to(struct wasi *w, int fd, uint64_t new_size, uint64_t *charged);
+void wasi_quota_unlinked(struct wasi *w, const struct stat *st);
+
+/* The functions themselves, each in the file of its concern. */
+#define WASI_FN(name) wasi_errno wasi_##name(struct wasi *w, const uint64_t *a)
+WASI_FN(args_get);
+WASI_FN(args_sizes_get);
+WASI_FN(environ_get);
+WASI_FN(environ_sizes_get);
+WASI_FN(clock_res_get);
+WASI_FN(clock_time_get);
+WASI_FN(fd_advise);
+WASI_FN(fd_allocate);
+WASI_FN(fd_close);
+WASI_FN(fd_datasync);
+WASI_FN(fd_fdstat_get);
+WASI_FN(fd_fdstat_set_flags);
+WASI_FN(fd_fdstat_set_rights);
+WASI_FN(fd_filestat_get);
+WASI_FN(fd_filestat_set_size);
+WASI_FN(fd_filestat_set_times);
+WASI_FN(fd_pread);
+WASI_FN(fd_prestat_get);
+WASI_FN(fd_prestat_dir_name);
+WASI_FN(fd_pwrite);
+WASI_FN(fd_read);
+WASI_FN(fd_readdir);
+WASI_FN(fd_renumber);
+WASI_FN(fd_seek);
+WASI_FN(fd_sync);
+WASI_FN(fd_tell);
+WASI_FN(fd_write);
+WASI_FN(path_create_directory);
+WASI_FN(path_filestat_get);
+WASI_FN(path_filestat_set_times);
+WASI_FN(path_link);
+WASI_FN(path_open);
+WASI_FN(path_readlink);
+WASI_FN(path_remove_directory);
+WASI_FN(path_rename);
+WASI_FN(path_symlink);
+WASI_FN(path_unlink_file);
+WASI_FN(poll_oneoff);
+WASI_FN(proc_exit);
+WASI_FN(proc_raise);
+WASI_FN(random_get);
+WASI_FN(sched_yield);
+WASI_FN(sock_accept);
+WASI_FN(sock_recv);
+WASI_FN(sock_send);
+WASI_FN(sock_shutdown);
+
+#endif

@@ -1,0 +1,105 @@
+/* stdin, stdout, stderr and the job's data. Reading waits for the host no longer than the deadline;
+ * writing stops at the cap. */
+#include "wasi/internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+/* Waits until `fd` is ready for `events` or the deadline comes. */
+static wasi_errno wait_ready(struct wasi *w, int fd, short events) {
+    for (;;) {
+        struct pollfd pfd = {.fd = fd, .events = events};
+        uint64_t now_ns = clock_now_ns();
+        if (now_ns >= w->deadline_ns) break;
+        struct timespec left = clock_timespec(w->deadline_ns - now_ns);
+        int ready = ppoll(&pfd, 1, w->deadline_ns == CLOCK_NEVER ? NULL : &left, NULL);
+        if (ready > 0) return WASI_SUCCESS;
+        if (ready < 0 && errno != EINTR) return wasi_from_errno(errno);
+    }
+    w->stop = WASI_STOP_DEADLINE;
+    return WASI_EINTR;
+}
+
+static size_t read_bytes(struct wasi_bytes *bytes, const struct iovec *iov, int count) {
+    size_t done = 0;
+    for (int i = 0; i < count; i++) {
+        size_t part = bytes->left < iov[i].iov_len ? (size_t)bytes->left : iov[i].iov_len;
+        if (part == 0) continue;
+        memcpy(iov[i].iov_base, bytes->data, part);
+        bytes->data += part;
+        bytes->left -= part;
+        done += part;
+    }
+    return done;
+}
+
+wasi_errno wasi_stream_read(struct wasi *w, struct wasi_fd *in, const struct iovec *iov, int count,
+                            size_t *done) {
+    *done = 0;
+    if (in->job.left > 0 || in->input.data != NULL) {
+        *done = read_bytes(in->job.left > 0 ? &in->job : &in->input, iov, count);
+        return WASI_SUCCESS;
+    }
+    if (in->host_fd < 0) return WASI_SUCCESS; /* no stdin: at its end */
+    for (;;) {
+        if (!(in->flags & WASI_FDFLAG_NONBLOCK)) {
+            wasi_errno e = wait_ready(w, in->host_fd, POLLIN);
+            if (e != WASI_SUCCESS) return e;
+        }
+        ssize_t got = readv(in->host_fd, iov, count);
+        if (got >= 0) {
+            *done = (size_t)got;
+            return WASI_SUCCESS;
+        }
+        if (errno == EAGAIN && (in->flags & WASI_FDFLAG_NONBLOCK)) return WASI_EAGAIN;
+        if (errno != EINTR && errno != EAGAIN) return wasi_from_errno(errno);
+    }
+}
+
+static wasi_errno put(struct wasi *w, struct wasi_stream *stream, const uint8_t *data,
+                      size_t size) {
+    if (stream->capture != NULL) {
+        return buffer_append(stream->capture, data, size) == 0 ? WASI_SUCCESS : WASI_ENOMEM;
+    }
+    while (size > 0) {
+        ssize_t sent = write(stream->fd, data, size);
+        if (sent >= 0) {
+            data += sent;
+            size -= (size_t)sent;
+        } else if (errno == EAGAIN) {
+            wasi_errno e = wait_ready(w, stream->fd, POLLOUT);
+            if (e != WASI_SUCCESS) return e;
+        } else if (errno != EINTR) {
+            return wasi_from_errno(errno);
+        }
+    }
+    return WASI_SUCCESS;
+}
+
+wasi_errno wasi_stream_write(struct wasi *w, struct wasi_fd *out, const struct iovec *iov,
+                             int count, size_t *done) {
+    struct wasi_stream *stream = out->stream;
+    *done = 0;
+    for (int i = 0; i < count; i++) {
+        uint64_t room = UINT64_MAX;
+        if (w->output_limit_bytes > 0) {
+            room = stream->counts->bytes < w->output_limit_bytes
+                       ? w->output_limit_bytes - stream->counts->bytes
+                       : 0;
+        }
+        size_t part = iov[i].iov_len < room ? iov[i].iov_len : (size_t)room;
+        wasi_errno e = put(w, stream, iov[i].iov_base, part);
+        if (e != WASI_SUCCESS) return *done > 0 ? WASI_SUCCESS : e;
+        stream->counts->bytes += iov[i].iov_len;
+        *done += iov[i].iov_len;
+        if (part < iov[i].iov_len) {
+            stream->counts->truncated = true;
+            if (!w->output_truncate) {
+                w->stop = WASI_STOP_OUTPUT_LIMIT;
+                return WASI_EFBIG;
+            }
+        }
+    }
+    return WASI_SUCCESS;
+}

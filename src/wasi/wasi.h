@@ -1,0 +1,103 @@
+/* The WASI preview1 host: 46 functions over a table of descriptors, without any knowledge of the
+ * engine. A `struct wasi` is the world of one run: its arguments, its streams, its mounts, its
+ * clock and random numbers. The sandbox calls functions by their table entry; unit tests do the
+ * same.
+ *
+ * Nothing here is thread-safe: one run, one thread. */
+#ifndef PA_WASI_WASI_H
+#define PA_WASI_WASI_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "wasi/abi.h"
+#include "wasi/guest_memory.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Why the guest must not go on after a call. */
+enum wasi_stop {
+    WASI_RUNNING = 0,
+    WASI_STOP_EXIT,         /* proc_exit or a deadly proc_raise; wasi_exit_code() tells */
+    WASI_STOP_DEADLINE,     /* a blocking call reached the deadline */
+    WASI_STOP_OUTPUT_LIMIT, /* stdout or stderr passed its cap */
+};
+
+struct wasi_mount_config {
+    const char *guest_path;
+    int dir_fd; /* an open directory; duplicated, stays the caller's */
+    bool writable;
+};
+
+/* Where one of the guest's output streams goes: `capture` if not NULL, else `fd`. */
+struct wasi_sink_config {
+    int fd; /* stays the caller's */
+    struct buffer *capture;
+};
+
+struct wasi_output_counts {
+    uint64_t bytes; /* as the guest wrote them, dropped ones included */
+    bool truncated;
+};
+
+struct wasi_config {
+    const char *const *argv;
+    size_t argc;
+    const char *const *env;
+    size_t env_count;
+    int stdin_fd;           /* -1: none; stays the caller's */
+    const void *stdin_data; /* used instead of stdin_fd when not NULL */
+    size_t stdin_bytes;
+    const void *job_data; /* read at descriptor 0 before stdin when not NULL */
+    size_t job_bytes;
+    struct wasi_sink_config stdout_sink;
+    struct wasi_sink_config stderr_sink;
+    uint64_t output_limit_bytes; /* of each stream; 0 = none */
+    bool output_truncate;
+    const struct wasi_mount_config *mounts;
+    size_t mount_count;
+    uint32_t max_open_files;
+    uint64_t workspace_bytes;
+    uint64_t workspace_inodes;
+    bool deny_clock;
+    bool deny_random;
+    bool deterministic;
+    uint64_t seed;
+    uint64_t deadline_ns; /* monotonic; CLOCK_NEVER = none */
+    int trace_fd;         /* > 0: one line a call */
+    /* Kept up to date for stdout and stderr while the run goes on, so that a parent process can
+     * read them after a kill; must outlive the struct wasi. */
+    struct wasi_output_counts *counts;
+};
+
+struct wasi;
+
+/* Copies what it needs of `config`, but for the data pointers, which must outlive it. NULL on
+ * error. */
+struct wasi *wasi_new(const struct wasi_config *config, struct error *err);
+void wasi_free(struct wasi *wasi);
+
+/* Tells which memory the guest's pointers mean; `memory` must outlive the calls. */
+void wasi_set_memory(struct wasi *wasi, const struct guest_memory *memory);
+
+enum wasi_stop wasi_stopped(const struct wasi *wasi);
+uint32_t wasi_exit_code(const struct wasi *wasi);
+
+/* One host function. `params` has a letter a parameter: 'i' = i32, 'I' = i64. The result is an
+ * errno as i32, but for proc_exit, which has none. */
+struct wasi_function {
+    const char *name;
+    const char *params;
+    bool returns_errno;
+    wasi_errno (*call)(struct wasi *wasi, const uint64_t *args);
+};
+
+/* All functions of wasi_snapshot_preview1. */
+extern const struct wasi_function wasi_functions[];
+extern const size_t wasi_function_count;
+
+/* Calls and, if asked for, traces it. After each call look at wasi_stopped(). */
+wasi_errno wasi_call(struct wasi *wasi, const struct wasi_function *function, const uint64_t *args);
+
+#endif
