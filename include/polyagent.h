@@ -14,7 +14,9 @@
  * beside.
  *
  * Threads: a sandbox and its modules belong to one thread at a time; different sandboxes are
- * independent. There is no global state.
+ * independent. There is no global state, but for the handlers of SIGSEGV, SIGILL, SIGFPE and SIGBUS
+ * that the engine sets when it first starts: traps arrive as signals. Do not replace them
+ * afterwards.
  */
 #ifndef POLYAGENT_H
 #define POLYAGENT_H

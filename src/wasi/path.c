@@ -167,7 +167,7 @@ WASI_FN(path_open) {
     wasi_quota_give_bytes(w, freed);
     bool is_directory = S_ISDIR(st.st_mode);
     uint64_t kind_rights = is_directory ? WASI_RIGHTS_DIRECTORY : WASI_RIGHTS_FILE;
-    if (is_directory && !dir->writable_mount) kind_rights &= ~WASI_RIGHTS_MUTATE;
+    if (!dir->writable_mount) kind_rights &= ~WASI_RIGHTS_MUTATE;
     w->fds[slot] = (struct wasi_fd){
         .kind = is_directory ? WASI_DIRECTORY : WASI_FILE,
         .host_fd = fd,

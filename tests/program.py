@@ -1,0 +1,21 @@
+"""Runs the built program. POLYAGENT_BUILD names the build folder (default: build/main)."""
+import os
+import pathlib
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BUILD = ROOT / os.environ.get("POLYAGENT_BUILD", "build/main")
+POLYAGENT = BUILD / "src" / "polyagent"
+PYTHON_WASM = ROOT / "build" / "interpreters" / "python.wasm"
+
+
+def run(*args, stdin=b"", timeout=60, hello=False, **more):
+    """stdout, stderr and returncode of `polyagent ARGS`, or of `wasi_hello ARGS`."""
+    if isinstance(stdin, str):
+        stdin = stdin.encode()
+    argv = ["wasi_hello" if hello else str(POLYAGENT), *map(str, args)]
+    done = subprocess.run(argv, executable=POLYAGENT, input=stdin, capture_output=True,
+                          timeout=timeout, **more)
+    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    assert "panicked" not in done.err and "Sanitizer" not in done.err, done.err
+    return done
