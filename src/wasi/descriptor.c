@@ -66,7 +66,7 @@ WASI_FN(fd_close) {
 
 /* fd_renumber(fd, to): `to` must be open, is closed, and takes over fd's entry. */
 WASI_FN(fd_renumber) {
-    struct wasi_fd *from, *to;
+    struct wasi_fd *from = NULL, *to = NULL;
     wasi_errno e = wasi_fd_get(w, (uint32_t)a[0], &from);
     if (e == WASI_SUCCESS) e = wasi_fd_get(w, (uint32_t)a[1], &to);
     if (e != WASI_SUCCESS || from == to) return e;

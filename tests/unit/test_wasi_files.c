@@ -57,7 +57,7 @@ static void test_iovecs_outside_memory_or_too_many_are_refused(void **state) {
     struct world *w = *state;
     uint32_t fd = open_ok(w, RW, "file", 0);
     const uint32_t cases[][2] = {
-        {MEMORY_BYTES - 1, 2}, {UINT32_MAX, 1}, {0, UINT32_MAX}, {1 << 31, 1}};
+        {MEMORY_BYTES - 1, 2}, {UINT32_MAX, 1}, {0, UINT32_MAX}, {1u << 31, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_true(guest_put(&w->memory, AT_IOV, cases[i], 8));
         assert_int_equal(CALL(w, "fd_read", fd, AT_IOV, 1, AT_OUT), WASI_EFAULT);

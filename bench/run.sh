@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Compares polyagent with native Python and, where it is installed, the engine's own CLI, in one run on
+# this machine. Ratios are what counts; the figures depend on the machine. Results: build/bench/*.json
+set -euo pipefail
+cd "$(dirname "$0")/.."
+command -v hyperfine >/dev/null || { echo "bench: install hyperfine (apt install hyperfine)" >&2; exit 1; }
+mkdir -p build/bench
+quiet=(hyperfine --shell=none --warmup 10 --min-runs 100 --style basic)
+
+echo "== whole process: a hello module, cached"
+peers=()
+if command -v wasmtime >/dev/null; then peers+=("wasmtime run docs/assets/hello-wasi.wat"); fi
+"${quiet[@]}" --export-json build/bench/hello.json \
+    "build/wasi_hello docs/assets/hello-wasi.wat" "${peers[@]}" "true"
+
+echo "== whole process: Python print, cached"
+"${quiet[@]}" --export-json build/bench/python.json \
+    "build/polyagent python -c print(1)" "python3 -I -S -c print(1)" "python3 -c print(1)"
+
+echo "== in process, through the C API"
+cc -O2 -Iinclude -o build/bench/embed bench/embed.c build/main/src/libpolyagent.so \
+    -Wl,-rpath,"$PWD/build/main/src"
+POLYAGENT_HELPER="$PWD/build/polyagent" build/bench/embed docs/assets/hello-wasi.wat
+
+echo "== compute: fib(38) in wasm, and its cost with fuel"
+hyperfine --shell=none --warmup 1 --min-runs 5 --style basic --export-json build/bench/compute.json \
+    "build/polyagent run bench/fib.wat" "build/polyagent run --fuel 100000000000 bench/fib.wat" \
+    ${peers:+"wasmtime run bench/fib.wat"}
