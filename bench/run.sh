@@ -13,14 +13,23 @@ if command -v wasmtime >/dev/null; then peers+=("wasmtime run docs/assets/hello-
 "${quiet[@]}" --export-json build/bench/hello.json \
     "build/wasi_hello docs/assets/hello-wasi.wat" "${peers[@]}" "true"
 
+python=$(python3 -c 'import sys; print(sys.executable)') # not a version manager's wrapper
+
 echo "== whole process: Python print, cached"
 "${quiet[@]}" --export-json build/bench/python.json \
-    "build/polyagent python -c print(1)" "python3 -I -S -c print(1)" "python3 -c print(1)"
+    "build/polyagent python -c print(1)" "$python -I -S -c print(1)" "$python -c print(1)"
 
 echo "== in process, through the C API"
 cc -O2 -Iinclude -o build/bench/embed bench/embed.c build/main/src/libpolyagent.so \
     -Wl,-rpath,"$PWD/build/main/src"
 POLYAGENT_HELPER="$PWD/build/polyagent" build/bench/embed docs/assets/hello-wasi.wat
+
+echo "== compute, the engine's own Python package beside (the first figure is its own time)"
+if [ ! -x build/bench/venv/bin/python ]; then
+    python3 -m venv build/bench/venv
+    build/bench/venv/bin/pip install --quiet --disable-pip-version-check wasmtime==48.0.0 || true
+fi
+build/bench/venv/bin/python bench/peer_wasmtime.py bench/fib.wat || echo "no peer to compare with"
 
 echo "== compute: fib(38) in wasm, and its cost with fuel"
 hyperfine --shell=none --warmup 1 --min-runs 5 --style basic --export-json build/bench/compute.json \

@@ -19,6 +19,8 @@ struct pa_sandbox {
     struct cache cache;
     char helper[4096];
     uint64_t compile_timeout_ms;
+    const char *stack_low; /* of the thread that ran last; NULL: none yet */
+    pthread_t stack_owner;
 };
 
 const char *pa_status_name(enum pa_status status) {
@@ -147,23 +149,28 @@ static struct engine *engine_for(struct pa_sandbox *sandbox, const struct pa_job
     return sandbox->engines[variant];
 }
 
-/* The engine takes ENGINE_WASM_STACK_BYTES of the thread's stack, and the host calls some more. */
-static int check_stack(struct error *err) {
-    pthread_attr_t attr;
-    void *low = NULL;
-    size_t size = 0;
+/* The engine takes ENGINE_WASM_STACK_BYTES of the thread's stack, and the host calls some more. Where
+ * the stack ends is remembered for the thread: glibc reads /proc/self/maps to find out. */
+static int check_stack(struct pa_sandbox *sandbox, struct error *err) {
     char here;
-    if (pthread_getattr_np(pthread_self(), &attr) != 0) {
-        return error_set(err, PA_INTERNAL, "cannot find the thread's stack");
+    if (sandbox->stack_low == NULL || !pthread_equal(sandbox->stack_owner, pthread_self())) {
+        pthread_attr_t attr;
+        void *low = NULL;
+        size_t size = 0;
+        if (pthread_getattr_np(pthread_self(), &attr) != 0) {
+            return error_set(err, PA_INTERNAL, "cannot find the thread's stack");
+        }
+        (void)pthread_attr_getstack(&attr, &low, &size);
+        (void)pthread_attr_destroy(&attr);
+        sandbox->stack_low = low;
+        sandbox->stack_owner = pthread_self();
     }
-    (void)pthread_attr_getstack(&attr, &low, &size);
-    (void)pthread_attr_destroy(&attr);
-    if ((size_t)(&here - (char *)low) > ENGINE_WASM_STACK_BYTES + HOST_STACK_BYTES) return 0;
+    if ((size_t)(&here - sandbox->stack_low) > ENGINE_WASM_STACK_BYTES + HOST_STACK_BYTES) return 0;
     return error_set(err, PA_INVALID_ARGUMENT,
                      "the thread's stack is too small: 3 MiB must be free; run: ulimit -s 8192");
 }
 
-static int check_job(const struct pa_job *job, struct error *err) {
+static int check_job(struct pa_sandbox *sandbox, const struct pa_job *job, struct error *err) {
     if (job->limits.memory_limit_bytes == 0 || job->limits.max_open_files < 3) {
         return error_set(err, PA_INVALID_ARGUMENT,
                          "limits: memory and open files need values; call pa_limits_default()");
@@ -174,7 +181,7 @@ static int check_job(const struct pa_job *job, struct error *err) {
                              job->mounts[i].host_path);
         }
     }
-    return check_stack(err);
+    return check_stack(sandbox, err);
 }
 
 /* A guest that can write to the cache could plant native code there. */
@@ -262,7 +269,7 @@ static int run_here(struct engine *engine, const wasmtime_module_t *code, const 
 
 static int run_job(struct pa_sandbox *sandbox, struct pa_module *module, const struct pa_job *job,
                    struct buffer captured[2], struct run_report *report, struct error *err) {
-    if (check_job(job, err) != 0) return -1;
+    if (check_job(sandbox, job, err) != 0) return -1;
     struct engine *engine = engine_for(sandbox, job, err);
     if (engine == NULL) return -1;
     const wasmtime_module_t *code = module_code(module, engine, &sandbox->cache, sandbox->helper,
