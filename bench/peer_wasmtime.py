@@ -11,4 +11,4 @@ start = wasmtime.Instance(store, module, []).exports(store)["_start"]
 for _ in range(5):
     began = time.perf_counter()
     start(store)
-    print(f"wasmtime {version("wasmtime")}: {1000 * (time.perf_counter() - began):.1f} ms")
+    print(f"wasmtime {version('wasmtime')}: {1000 * (time.perf_counter() - began):.1f} ms")

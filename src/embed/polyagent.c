@@ -149,8 +149,8 @@ static struct engine *engine_for(struct pa_sandbox *sandbox, const struct pa_job
     return sandbox->engines[variant];
 }
 
-/* The engine takes ENGINE_WASM_STACK_BYTES of the thread's stack, and the host calls some more. Where
- * the stack ends is remembered for the thread: glibc reads /proc/self/maps to find out. */
+/* The engine takes ENGINE_WASM_STACK_BYTES of the thread's stack, and the host calls some more.
+ * Where the stack ends is remembered for the thread: glibc reads /proc/self/maps to find out. */
 static int check_stack(struct pa_sandbox *sandbox, struct error *err) {
     char here;
     if (sandbox->stack_low == NULL || !pthread_equal(sandbox->stack_owner, pthread_self())) {

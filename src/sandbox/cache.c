@@ -201,7 +201,28 @@ int cache_load(struct cache *cache, const char *name) {
     return -1;
 }
 
+static bool is_leftover(int dir_fd, const char *name) {
+    struct stat st;
+    return strncmp(name, "tmp-", 4) == 0 && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           time(NULL) - st.st_mtime > STALE_TEMP_SECONDS;
+}
+
+/* Removes what writers that were killed have left behind. */
+static void sweep_leftovers(struct cache *cache) {
+    int copy = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    if (dir == NULL) {
+        fd_closep(&copy);
+        return; /* the next writer tries again */
+    }
+    for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
+        if (is_leftover(cache->dir_fd, d->d_name)) (void)unlinkat(cache->dir_fd, d->d_name, 0);
+    }
+    (void)closedir(dir);
+}
+
 int cache_begin(struct cache *cache, char temp[CACHE_NAME_BYTES]) {
+    sweep_leftovers(cache);
     (void)snprintf(temp, CACHE_NAME_BYTES, "tmp-%08x%08x", randombytes_random(),
                    randombytes_random());
     return openat(cache->dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -241,12 +262,6 @@ static bool is_entry(const char *name) {
     return length == 70 && strcmp(name + 64, ".cwasm") == 0;
 }
 
-static bool is_leftover(int dir_fd, const char *name) {
-    struct stat st;
-    return strncmp(name, "tmp-", 4) == 0 && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           time(NULL) - st.st_mtime > STALE_TEMP_SECONDS;
-}
-
 int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *context,
                struct error *err) {
     int copy = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -257,7 +272,6 @@ int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *conte
     }
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
         struct stat st;
-        if (is_leftover(cache->dir_fd, d->d_name)) (void)unlinkat(cache->dir_fd, d->d_name, 0);
         if (!is_entry(d->d_name)) continue;
         _cleanup_(fd_closep) int fd =
             openat(cache->dir_fd, d->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);

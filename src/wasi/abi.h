@@ -192,6 +192,7 @@ enum {
 };
 enum { WASI_EVENT_CLOCK, WASI_EVENT_FD_READ, WASI_EVENT_FD_WRITE };
 enum { WASI_SUBCLOCK_ABSTIME = 1 };
+enum { WASI_EVENT_HANGUP = 1 };
 enum { WASI_SIGNAL_MAX = 30 };
 
 enum {

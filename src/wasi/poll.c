@@ -19,6 +19,7 @@ struct event {
     bool happened;
     wasi_errno error;
     uint64_t bytes;
+    uint16_t flags; /* HANGUP: the other end is closed */
 };
 
 /* Everything one call needs; the guest's memory is not looked at again before the events go out. */
@@ -88,6 +89,7 @@ static void collect(const struct poll_call *call) {
         int available = 0;
         if (call->host[i].fd < 0 || call->host[i].revents == 0) continue;
         call->events[i] = (struct event){.happened = true};
+        if (call->host[i].revents & POLLHUP) call->events[i].flags = WASI_EVENT_HANGUP;
         if (call->host[i].revents & POLLNVAL) {
             call->events[i].error = WASI_EBADF;
         } else if (call->host[i].revents & POLLIN &&
@@ -173,6 +175,7 @@ static bool put_events(struct wasi *w, const struct poll_call *call, uint32_t ou
         memcpy(raw + 8, &call->events[i].error, 2);
         raw[10] = call->subs[i].type;
         memcpy(raw + 16, &call->events[i].bytes, 8);
+        memcpy(raw + 24, &call->events[i].flags, 2);
         if (!guest_put(w->memory, out + *used * WASI_EVENT_BYTES, raw, sizeof raw)) return false;
         (*used)++;
     }

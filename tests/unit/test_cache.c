@@ -160,6 +160,23 @@ static void test_a_directory_open_to_others_is_refused(void **state) {
     cache_close(&cache);
 }
 
+static void test_leftovers_of_killed_writers_go(void **state) {
+    struct bench *b = *state;
+    const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    char temp[CACHE_NAME_BYTES], other[CACHE_NAME_BYTES];
+    int fd = cache_begin(&b->cache, temp); /* and its writer dies */
+    assert_true(fd >= 0);
+    assert_int_equal(futimens(fd, old), 0);
+    (void)close(fd);
+    fd = cache_begin(&b->cache, other);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    assert_int_not_equal(faccessat(b->cache.dir_fd, temp, F_OK, 0), 0);
+    assert_int_equal(faccessat(b->cache.dir_fd, other, F_OK, 0), 0); /* young: somebody's work */
+    cache_abort(&b->cache, other);
+    assert_true(hits(b));
+}
+
 static void test_clearing_leaves_nothing(void **state) {
     struct bench *b = *state;
     struct error err = {0};
@@ -178,6 +195,7 @@ int main(void) {
         T(test_what_is_not_our_private_file_is_a_miss),
         T(test_another_key_opens_nothing),
         T(test_a_directory_open_to_others_is_refused),
+        T(test_leftovers_of_killed_writers_go),
         T(test_clearing_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,8 +183,11 @@ static void test_poll_waits_for_a_pipe(void **state) {
     assert_int_equal(poll_n(w, 2), WASI_SUCCESS);
     assert_event(w, 0, 1000, WASI_SUCCESS, WASI_EVENT_FD_READ);
     assert_int_equal(get_u64(w, EVENTS + 16), 3);
-    (void)close(pipe_fds[0]);
+    assert_int_equal(get_u64(w, EVENTS + 24), 0);
     (void)close(pipe_fds[1]);
+    assert_int_equal(poll_n(w, 2), WASI_SUCCESS);
+    assert_int_equal(get_u64(w, EVENTS + 24), WASI_EVENT_HANGUP);
+    (void)close(pipe_fds[0]);
 }
 
 int main(void) {

@@ -30,3 +30,13 @@ def test_go(run, built, tmp_path):
     assert (done.out, done.err, done.returncode) == (
         "[0 1 4 9 16 25 36 49 64 81] 1 <nil> [x]\n", "", 3)
     assert (tmp_path / "out.txt").read_text() == "SHOUT\n"
+
+
+def test_rust(run, built, tmp_path):
+    # Debian's own rustc: rustup's may lack the wasm target.
+    wasm = built / "rust.wasm"
+    subprocess.run(["/usr/bin/rustc", "--target", "wasm32-wasi", "-O", "-o", wasm, PROGRAMS / "main.rs"],
+                   check=True)
+    done = run("run", "--dir", f"{tmp_path}::/work:rw", wasm, "--", "x", stdin="a b b c")
+    assert (done.out, done.err, done.returncode) == ('{"a": 1, "b": 2, "c": 1} ["x"]\n', "", 9)
+    assert list(tmp_path.iterdir()) == []
