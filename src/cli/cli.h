@@ -26,7 +26,8 @@ struct cli_run {
     struct pa_mount mounts[CLI_MAX_MOUNTS];
     char *mount_texts[CLI_MAX_MOUNTS]; /* owned; mounts point into them */
     const char *env[CLI_MAX_ENV];
-    const char *stdin_path; /* NULL: our own stdin */
+    const char *stdin_path;    /* NULL: our own stdin */
+    const char *coredump_path; /* NULL: none wanted */
     enum cli_stats stats;
 };
 

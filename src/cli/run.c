@@ -27,7 +27,8 @@ const char cli_run_options_help[] = RUN_OPTIONS_HELP;
 static const char run_help[] =
     "usage: polyagent run [OPTION]... MODULE [-- ARGUMENT...]\n\n"
     "Runs a WASI module (.wasm or .wat; - for stdin) in the sandbox.\n\n" RUN_OPTIONS_HELP
-    "  --invoke FUNCTION     call this export instead of _start\n\n"
+    "  --invoke FUNCTION     call this export instead of _start\n"
+    "  --coredump FILE       after a trap: memory and stack as a wasm core dump\n\n"
     "Exit code: the guest's own; 124 timeout; 125 our own error; 126 module refused;\n"
     "134 trap; 137 memory, 152 fuel, 153 output limit.\n\n"
     "Examples:\n"
@@ -70,8 +71,10 @@ static int run_with_argv(struct cli_run *run, const char *module, char **rest, i
 }
 
 int cli_run_main(int argc, char **argv) {
-    static const struct option options[] = {
-        CLI_RUN_OPTIONS, {"invoke", required_argument, NULL, 'I'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {CLI_RUN_OPTIONS,
+                                            {"invoke", required_argument, NULL, 'I'},
+                                            {"coredump", required_argument, NULL, 'K'},
+                                            {NULL, 0, NULL, 0}};
     struct cli_run run;
     int code = cli_run_init(&run), option;
     opterr = 0;
@@ -85,6 +88,8 @@ int cli_run_main(int argc, char **argv) {
             code = cli_bad_option(argv, "polyagent run");
         } else if (option == 'I') {
             run.job.invoke = optarg;
+        } else if (option == 'K') {
+            run.coredump_path = optarg;
         } else {
             code = cli_run_option(&run, option, optarg);
         }

@@ -1,16 +1,15 @@
 /* The public API: from a job to a result. */
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "embed/watchdog.h"
 #include "sandbox/module.h"
 #include "worker/worker.h"
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
 
 enum { DEFAULT_COMPILE_TIMEOUT_MS = 180000, HOST_STACK_BYTES = 512 << 10 };
 
@@ -19,6 +18,7 @@ struct pa_sandbox {
     struct cache cache;
     char helper[4096];
     uint64_t compile_timeout_ms;
+    struct watchdog watchdog;
     const char *stack_low; /* of the thread that ran last; NULL: none yet */
     pthread_t stack_owner;
 };
@@ -94,6 +94,7 @@ struct pa_sandbox *pa_sandbox_new(const struct pa_options *options, struct pa_er
 
 void pa_sandbox_free(struct pa_sandbox *sandbox) {
     if (sandbox == NULL) return;
+    watchdog_fini(&sandbox->watchdog);
     for (int i = 0; i < ENGINE_VARIANTS; i++)
         engine_free(sandbox->engines[i]);
     cache_close(&sandbox->cache);
@@ -219,52 +220,18 @@ static int open_mounts(const struct pa_sandbox *sandbox, const struct pa_job *jo
     return 0;
 }
 
-static void interrupt(union sigval engine) {
-    wasm_engine_t *wasm = engine.sival_ptr;
-    wasmtime_engine_increment_epoch(wasm); /* an atomic addition: safe from any thread */
-}
-
-/* A timer that interrupts the engine; *armed tells whether there is one to delete. */
-static int arm_timer(struct engine *engine, clockid_t clock, uint64_t ms, timer_t *timer,
-                     bool *armed, struct error *err) {
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD,
-                             .sigev_value.sival_ptr = engine->wasm,
-                             .sigev_notify_function = interrupt};
-    /* Again and again after the first time, in case the guest was in a host call meanwhile. */
-    struct itimerspec when = {.it_value = clock_timespec(ms * NS_PER_MS),
-                              .it_interval = clock_timespec(10 * NS_PER_MS)};
-    if (ms == 0) return 0;
-    if (timer_create(clock, &event, timer) != 0) {
-        return error_set_errno(err, PA_INTERNAL, errno, "timer for the deadline");
-    }
-    *armed = true;
-    if (timer_settime(*timer, 0, &when, NULL) == 0) return 0;
-    return error_set_errno(err, PA_INTERNAL, errno, "timer for the deadline");
-}
-
-static int run_here(struct engine *engine, const wasmtime_module_t *code, const struct pa_job *job,
+static int run_here(struct pa_sandbox *sandbox, struct engine *engine,
+                    const wasmtime_module_t *code, const struct pa_job *job,
                     const struct wasi_mount_config *mounts, struct buffer captured[2],
                     uint64_t deadline_ns, struct run_report *report, struct error *err) {
     const int fds[2] = {job->stdout_fd, job->stderr_fd};
-    timer_t timers[2];
-    bool armed[2] = {false, false};
-    clockid_t cpu;
-    int result = pthread_getcpuclockid(pthread_self(), &cpu);
-    if (result != 0) return error_set_errno(err, PA_INTERNAL, result, "the thread's CPU clock");
-    uint64_t wall_ms = job->limits.execution_timeout_ms;
-    result = arm_timer(engine, CLOCK_MONOTONIC, wall_ms, &timers[0], &armed[0], err);
-    if (result == 0) {
-        /* The thread's clock does not start at 0, but the timer counts from now. */
-        result = arm_timer(engine, cpu, job->limits.cpu_time_ms, &timers[1], &armed[1], err);
-    }
-    if (result == 0) {
-        run_module(engine, code, job, mounts, fds, job->use_output_fds ? NULL : captured,
-                   deadline_ns, report);
-    }
-    for (int i = 0; i < 2; i++) {
-        if (armed[i]) (void)timer_delete(timers[i]);
-    }
-    return result;
+    int result =
+        watchdog_arm(&sandbox->watchdog, engine->wasm, deadline_ns, job->limits.cpu_time_ms, err);
+    if (result != 0) return result;
+    run_module(engine, code, job, mounts, fds, job->use_output_fds ? NULL : captured, deadline_ns,
+               report);
+    watchdog_disarm(&sandbox->watchdog);
+    return 0;
 }
 
 static int run_job(struct pa_sandbox *sandbox, struct pa_module *module, const struct pa_job *job,
@@ -283,9 +250,10 @@ static int run_job(struct pa_sandbox *sandbox, struct pa_module *module, const s
     if (result == 0) {
         /* Compiling has bounds of its own: the run's time starts here. */
         uint64_t deadline_ns = clock_deadline_ns(job->limits.execution_timeout_ms);
-        result = job->isolation == PA_ISOLATION_PROCESS
-                     ? worker_run(engine, code, job, mounts, captured, deadline_ns, report, err)
-                     : run_here(engine, code, job, mounts, captured, deadline_ns, report, err);
+        result =
+            job->isolation == PA_ISOLATION_PROCESS
+                ? worker_run(engine, code, job, mounts, captured, deadline_ns, report, err)
+                : run_here(sandbox, engine, code, job, mounts, captured, deadline_ns, report, err);
     }
     for (size_t i = 0; i < job->mount_count; i++)
         fd_closep(&mounts[i].dir_fd);

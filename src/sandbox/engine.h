@@ -38,6 +38,7 @@ struct engine {
 
     /* Of the run under way: */
     struct wasi *wasi;
+    const struct guest_memory *memory; /* NULL: none yet, or gone */
     uint64_t memory_limit_bytes;
     uint64_t *peak_memory_bytes; /* kept up to date as memory grows */
     bool memory_refused;         /* memory could not grow because of the limit */

@@ -44,6 +44,7 @@ static wasmtime_error_t *grow_memory(void *env, size_t new_size) {
 
 static void free_memory(void *env) {
     struct linear_memory *memory = env;
+    if (memory->engine->memory == &memory->guest) memory->engine->memory = NULL;
     (void)munmap(memory->mapping, memory->mapping_bytes);
     free(memory);
 }
@@ -71,6 +72,7 @@ wasmtime_error_t *linear_memory_new(void *env, const wasm_memorytype_t *type, si
         free_memory(memory);
         return error;
     }
+    memory->engine->memory = &memory->guest;
     wasi_set_memory(memory->engine->wasi, &memory->guest);
     *out = (wasmtime_linear_memory_t){.env = memory,
                                       .get_memory = get_memory,

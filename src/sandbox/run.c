@@ -1,6 +1,7 @@
 #include "sandbox/run.h"
 
 #include "base/clock.h"
+#include "sandbox/coredump.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -88,6 +89,16 @@ static void judge_trap(struct run *run, wasm_trap_t *trap) {
     }
     wasm_trap_trace(trap, &frames);
     write_backtrace(&frames, report->backtrace, sizeof report->backtrace);
+    if (run->job->coredump_fd > 0) {
+        const char *name = run->job->argc > 0 ? run->job->argv[0] : "module";
+        int result = coredump_write(run->job->coredump_fd, name, &frames, run->engine->memory);
+        if (result != 0) {
+            size_t used = strlen(report->message);
+            (void)snprintf(report->message + used, sizeof report->message - used,
+                           " (and the core dump could not be written: %s)",
+                           strerrordesc_np(-result));
+        }
+    }
     wasm_frame_vec_delete(&frames);
 }
 

@@ -111,6 +111,18 @@ def test_memory_limit_and_trap_differ(run, tmp_path):
     assert "Trap: unreachable" in done.err and "#0 boom (function 0)" in done.err
 
 
+def test_a_coredump_is_a_valid_module_with_memory_and_stack(run, tmp_path):
+    core = tmp_path / "core"
+    traps = wat(tmp_path, """(memory (export "memory") 2) (data (i32.const 70000) "needle in memory")
+        (func $inner unreachable) (func (export "_start") (call $inner))""")
+    assert run("run", "--coredump", core, traps).returncode == 134
+    data = core.read_bytes()
+    assert b"needle in memory" in data and b"corestack" in data and len(data) > 131072
+    assert "_start" in run("run", core).err  # valid as far as that it has nothing to start
+    assert run("run", "--coredump", core, ASSETS / "hello-wasi.wat").returncode == 0
+    assert not core.exists()
+
+
 def test_output_limit_keeps_what_fits(run, tmp_path):
     done = run("python", "--output-limit", "1000", "-c", "while True: print('x' * 99)")
     assert done.returncode == 153 and len(done.stdout) == 1000

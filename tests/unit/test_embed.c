@@ -3,8 +3,10 @@
 #include "wasi_fixture.h"
 
 #include <polyagent.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WASI(name, params) \
     "(import \"wasi_snapshot_preview1\" \"" name "\" (func $" name " (param " params \
@@ -124,10 +126,21 @@ static void check_refusals(enum pa_isolation isolation) {
     expect(MODULE("(func (export \"other\"))"), &job, PA_INVALID_MODULE, "missing");
 }
 
+static void *wait_for_cancel(void *argument) {
+    (void)pause();
+    return argument;
+}
+
 /* A process with threads cannot be forked safely, and is told so. */
 static void check_threads(void) {
     struct pa_job job = new_job(PA_ISOLATION_PROCESS);
+    pthread_t thread;
+    expect(MODULE(START("nop")), &job, PA_OK,
+           NULL); /* the watchdog's thread ended with its sandbox */
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_cancel, NULL), 0);
     expect(MODULE(START("nop")), &job, PA_INVALID_ARGUMENT, "threads");
+    assert_int_equal(pthread_cancel(thread), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
 /* One test, not many: cmocka puts its own handlers for SIGSEGV and SIGILL in place before each
@@ -141,7 +154,7 @@ static void test_the_same_in_both_isolations(void **state) {
         check_limits((enum pa_isolation)isolation);
         check_refusals((enum pa_isolation)isolation);
     }
-    check_threads(); /* the timers of runs in the process have left a thread behind */
+    check_threads();
 }
 
 int main(void) {
