@@ -122,6 +122,7 @@ struct pa_job {
     bool deny_random;   /* random_get answers NOTCAPABLE */
     bool deterministic; /* virtual clock, seeded random, canonical NaNs: same job, same bytes */
     uint64_t seed;      /* of the deterministic random numbers */
+    int profile_fd;     /* samples for the Firefox profiler go here if > 0; in a process only */
     int coredump_fd;    /* a wasm core dump goes here after a trap, if > 0 */
     int trace_fd;       /* one line for each WASI call goes here if > 0 */
 

@@ -27,6 +27,7 @@ struct cli_run {
     char *mount_texts[CLI_MAX_MOUNTS]; /* owned; mounts point into them */
     const char *env[CLI_MAX_ENV];
     const char *stdin_path;    /* NULL: our own stdin */
+    const char *profile_path;  /* NULL: none wanted */
     const char *coredump_path; /* NULL: none wanted */
     enum cli_stats stats;
 };

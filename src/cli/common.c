@@ -258,19 +258,18 @@ static struct pa_module *open_module(struct pa_sandbox *sandbox, const char *pat
     return module;
 }
 
-/* The file is made before the run, as the worker may make none, and goes if nothing trapped. */
-static int open_coredump(struct cli_run *run) {
-    if (run->coredump_path == NULL) return 0;
-    run->job.coredump_fd = open(run->coredump_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (run->job.coredump_fd >= 0) return 0;
-    return cli_fail("--coredump: cannot write %s: %s", run->coredump_path, strerror(errno));
+/* A file that the worker is to fill: made before the run, as the worker may make none. */
+static int open_output(const char *option, const char *path, int *fd) {
+    if (path == NULL) return 0;
+    *fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return *fd >= 0 ? 0 : cli_fail("%s: cannot write %s: %s", option, path, strerror(errno));
 }
 
-static void close_coredump(const struct cli_run *run, const struct pa_result *result) {
-    if (run->coredump_path == NULL || run->job.coredump_fd <= 0) return;
-    (void)close(run->job.coredump_fd);
-    bool dumped = result != NULL && result->backtrace != NULL;
-    if (!dumped) (void)unlink(run->coredump_path);
+/* What stayed empty goes. */
+static void close_output(const char *path, int fd) {
+    if (path == NULL || fd <= 0) return;
+    if (lseek(fd, 0, SEEK_END) == 0) (void)unlink(path);
+    (void)close(fd);
 }
 
 static int redirect_stdin(struct cli_run *run, const char *module_path) {
@@ -293,7 +292,12 @@ int cli_execute(struct cli_run *run, const char *module_path) {
     struct pa_module *module =
         sandbox != NULL ? open_module(sandbox, module_path, &run->job.limits, &error) : NULL;
     int code = module != NULL ? redirect_stdin(run, module_path) : 0;
-    if (module != NULL && code == 0) code = open_coredump(run);
+    if (module != NULL && code == 0) {
+        code = open_output("--coredump", run->coredump_path, &run->job.coredump_fd);
+    }
+    if (module != NULL && code == 0) {
+        code = open_output("--profile", run->profile_path, &run->job.profile_fd);
+    }
     if (module == NULL) {
         (void)cli_fail("%s", error.message);
         const struct pa_result refused = {.status = error.status};
@@ -310,7 +314,8 @@ int cli_execute(struct cli_run *run, const char *module_path) {
     if (result != NULL && run->stats == CLI_STATS_JSON) print_stats_json(result);
     if (result != NULL && run->stats == CLI_STATS_TEXT) print_stats(result);
     if (run->stdin_path != NULL && run->job.stdin_fd > 0) (void)close(run->job.stdin_fd);
-    close_coredump(run, result);
+    close_output(run->coredump_path, run->job.coredump_fd);
+    close_output(run->profile_path, run->job.profile_fd);
     pa_result_free(result);
     pa_module_free(module);
     pa_sandbox_free(sandbox);

@@ -28,6 +28,7 @@ static const char run_help[] =
     "usage: polyagent run [OPTION]... MODULE [-- ARGUMENT...]\n\n"
     "Runs a WASI module (.wasm or .wat; - for stdin) in the sandbox.\n\n" RUN_OPTIONS_HELP
     "  --invoke FUNCTION     call this export instead of _start\n"
+    "  --profile FILE        where time goes, for the Firefox profiler; not kept on a timeout\n"
     "  --coredump FILE       after a trap: memory and stack as a wasm core dump\n\n"
     "Exit code: the guest's own; 124 timeout; 125 our own error; 126 module refused;\n"
     "134 trap; 137 memory, 152 fuel, 153 output limit.\n\n"
@@ -74,6 +75,7 @@ int cli_run_main(int argc, char **argv) {
     static const struct option options[] = {CLI_RUN_OPTIONS,
                                             {"invoke", required_argument, NULL, 'I'},
                                             {"coredump", required_argument, NULL, 'K'},
+                                            {"profile", required_argument, NULL, 'p'},
                                             {NULL, 0, NULL, 0}};
     struct cli_run run;
     int code = cli_run_init(&run), option;
@@ -88,6 +90,8 @@ int cli_run_main(int argc, char **argv) {
             code = cli_bad_option(argv, "polyagent run");
         } else if (option == 'I') {
             run.job.invoke = optarg;
+        } else if (option == 'p') {
+            run.profile_path = optarg;
         } else if (option == 'K') {
             run.coredump_path = optarg;
         } else {

@@ -143,9 +143,10 @@ void pa_module_free(struct pa_module *module) {
 
 static struct engine *engine_for(struct pa_sandbox *sandbox, const struct pa_job *job,
                                  struct error *err) {
-    unsigned variant = (job->limits.max_fuel > 0 ? ENGINE_FUEL : 0) |
-                       (job->isolation == PA_ISOLATION_NONE ? ENGINE_EPOCH : 0) |
-                       (job->deterministic ? ENGINE_DETERMINISTIC : 0);
+    unsigned variant =
+        (job->limits.max_fuel > 0 ? ENGINE_FUEL : 0) |
+        (job->isolation == PA_ISOLATION_NONE || job->profile_fd > 0 ? ENGINE_EPOCH : 0) |
+        (job->deterministic ? ENGINE_DETERMINISTIC : 0);
     if (sandbox->engines[variant] == NULL) sandbox->engines[variant] = engine_new(variant, err);
     return sandbox->engines[variant];
 }
@@ -175,6 +176,9 @@ static int check_job(struct pa_sandbox *sandbox, const struct pa_job *job, struc
     if (job->limits.memory_limit_bytes == 0 || job->limits.max_open_files < 3) {
         return error_set(err, PA_INVALID_ARGUMENT,
                          "limits: memory and open files need values; call pa_limits_default()");
+    }
+    if (job->profile_fd > 0 && job->isolation == PA_ISOLATION_NONE) {
+        return error_set(err, PA_INVALID_ARGUMENT, "profile: only of a run in its own process");
     }
     for (size_t i = 0; i < job->mount_count; i++) {
         if (job->mounts[i].guest_path[0] == 0) {

@@ -7,8 +7,8 @@
 /* After the first time again and again, in case the guest was in a host call meanwhile. */
 enum { REPEAT_MS = 10 };
 
-/* When to look at the run again, interrupting it if its time has come. CPU time passes no faster than
- * wall time, so looking after what is left of it is early enough. */
+/* When to look at the run again, interrupting it if its time has come. CPU time passes no faster
+ * than wall time, so looking after what is left of it is early enough. */
 static uint64_t look(struct watchdog *dog) {
     uint64_t now_ns = clock_now_ns(), next_ns = dog->deadline_ns;
     bool over = now_ns >= dog->deadline_ns;
@@ -56,7 +56,8 @@ static int start(struct watchdog *dog, struct error *err) {
         result = pthread_create(&dog->thread, NULL, watch, dog);
         (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     }
-    if (result != 0) return error_set_errno(err, PA_INTERNAL, result, "start the watchdog's thread");
+    if (result != 0)
+        return error_set_errno(err, PA_INTERNAL, result, "start the watchdog's thread");
     dog->started = true;
     return 0;
 }

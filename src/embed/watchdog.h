@@ -1,5 +1,6 @@
-/* Interrupts runs within the process at their deadlines: one thread for a sandbox, started when it is
- * first needed. Arming costs a lock; the thread is woken only if it sleeps past the new deadline. */
+/* Interrupts runs within the process at their deadlines: one thread for a sandbox, started when it
+ * is first needed. Arming costs a lock; the thread is woken only if it sleeps past the new
+ * deadline. */
 #ifndef PA_EMBED_WATCHDOG_H
 #define PA_EMBED_WATCHDOG_H
 

@@ -25,7 +25,8 @@ static int put_name(struct buffer *out, const char *name) {
 
 static int write_section(int fd, uint8_t id, const struct buffer *body, uint64_t more_bytes) {
     struct buffer head = {0};
-    int result = put_byte(&head, id) != 0 || put_leb(&head, body->size + more_bytes) != 0 ? -ENOMEM : 0;
+    int result =
+        put_byte(&head, id) != 0 || put_leb(&head, body->size + more_bytes) != 0 ? -ENOMEM : 0;
     if (result == 0) result = fd_write_all(fd, head.data, head.size);
     if (result == 0) result = fd_write_all(fd, body->data, body->size);
     buffer_fini(&head);
@@ -45,16 +46,16 @@ static int write_stack(int fd, const wasm_frame_vec_t *frames) {
     for (size_t i = 0; i < frames->size; i++) {
         failed |= put_byte(&body, 0) | put_leb(&body, 0) | /* instance 0 */
                   put_leb(&body, wasm_frame_func_index(frames->data[i])) |
-                  put_leb(&body, wasm_frame_func_offset(frames->data[i])) |
-                  put_leb(&body, 0) | put_leb(&body, 0); /* locals and stack are not known */
+                  put_leb(&body, wasm_frame_func_offset(frames->data[i])) | put_leb(&body, 0) |
+                  put_leb(&body, 0); /* locals and stack are not known */
     }
     return write_custom(fd, &body, failed ? -ENOMEM : 0);
 }
 
 static int write_memory(int fd, const struct guest_memory *memory) {
     struct buffer type = {0}, data = {0};
-    int failed = put_leb(&type, 1) | put_byte(&type, 0) |
-                 put_leb(&type, memory->size_bytes / PAGE_BYTES);
+    int failed =
+        put_leb(&type, 1) | put_byte(&type, 0) | put_leb(&type, memory->size_bytes / PAGE_BYTES);
     /* One active segment: memory 0, i32.const 0, end, and the bytes. */
     failed |= put_leb(&data, 1) | put_byte(&data, 0) | put_byte(&data, 0x41) | put_byte(&data, 0) |
               put_byte(&data, 0x0b) | put_leb(&data, memory->size_bytes);

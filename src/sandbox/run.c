@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "sandbox/coredump.h"
+#include "sandbox/profile.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -241,6 +242,15 @@ static void run_in_store(struct run *run, const wasmtime_module_t *module) {
     }
     if (run->engine->variant & ENGINE_EPOCH) wasmtime_context_set_epoch_deadline(context, 1);
     if (!check_imports(run, module)) return;
+    struct profile *profile = NULL;
+    if (run->job->profile_fd > 0) {
+        const char *name = run->job->argc > 0 ? run->job->argv[0] : "module";
+        profile = profile_start(run->engine->wasm, run->store, module, name);
+        if (profile == NULL) {
+            verdict(run->report, PA_INTERNAL, "the profiler cannot start");
+            return;
+        }
+    }
     run->report->started_ns = clock_now_ns();
     wasmtime_error_t *error =
         wasmtime_linker_instantiate(run->engine->linker, context, module, &instance, &trap);
@@ -248,6 +258,11 @@ static void run_in_store(struct run *run, const wasmtime_module_t *module) {
         conclude(run, error, trap);
     } else {
         call_entry(run, &instance);
+    }
+    int result = profile != NULL ? profile_finish(profile, run->job->profile_fd) : 0;
+    if (result != 0 && run->report->status == PA_OK) {
+        verdict(run->report, PA_INTERNAL, "the profile could not be written: %s",
+                strerrordesc_np(-result));
     }
     uint64_t left = 0;
     if (run->engine->variant & ENGINE_FUEL) {

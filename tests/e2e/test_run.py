@@ -123,6 +123,16 @@ def test_a_coredump_is_a_valid_module_with_memory_and_stack(run, tmp_path):
     assert not core.exists()
 
 
+def test_a_profile_names_the_functions_that_took_the_time(run, tmp_path):
+    profile = tmp_path / "profile.json"
+    assert run("run", "--profile", profile, ROOT / "bench" / "fib.wat").returncode == 0
+    data = json.loads(profile.read_text())
+    assert "fib" in "".join(data["threads"][0]["stringArray"])
+    assert data["threads"][0]["samples"]["length"] > 20
+    python = run("run", "--profile", profile, PYTHON_WASM, "--", "-c", "print(1)")
+    assert (python.out, python.returncode) == ("1\n", 0)
+
+
 def test_output_limit_keeps_what_fits(run, tmp_path):
     done = run("python", "--output-limit", "1000", "-c", "while True: print('x' * 99)")
     assert done.returncode == 153 and len(done.stdout) == 1000
