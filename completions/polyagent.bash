@@ -1,0 +1,17 @@
+# bash completion for polyagent
+_polyagent() {
+    local current=${COMP_WORDS[COMP_CWORD]}
+    local shared="--dir --env --stdin --memory --timeout --cpu-time --fuel --output-limit --max-module
+        --deterministic --no-clock --no-random --stats --trace --help"
+    if [[ $COMP_CWORD -eq 1 ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "run python cache --help --version" -- "$current")
+        return
+    fi
+    case "${COMP_WORDS[1]}$current" in
+    run-*) mapfile -t COMPREPLY < <(compgen -W "$shared --invoke --profile --coredump" -- "$current") ;;
+    python-*) mapfile -t COMPREPLY < <(compgen -W "$shared --python -c" -- "$current") ;;
+    cache*) mapfile -t COMPREPLY < <(compgen -W "list verify clear --help" -- "$current") ;;
+    *) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+    esac
+}
+complete -o filenames -F _polyagent polyagent
