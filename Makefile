@@ -34,13 +34,13 @@ sanitize: build/asan/build.ninja interpreters $(VENV)/pytest
 	@$(SANITIZER_ENV) POLYAGENT_BUILD=build/asan $(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi
 
 lint: build/main/build.ninja
-	@clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+	@clang-format --dry-run --Werror $$(git ls-files -co --exclude-standard '*.c' '*.h')
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 		--suppress=unknownMacro -Iinclude -Isrc src
 	@scripts/check-layers.py
 
 format:
-	@clang-format -i $$(git ls-files '*.c' '*.h')
+	@clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
 
 deps:
 	@scripts/install-deps.sh

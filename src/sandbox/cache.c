@@ -157,7 +157,7 @@ void cache_entry_name(const uint8_t digest[32], const char *settings, char out[C
     strcpy(out + 64, ".cwasm");
 }
 
-/* Poly1305 with a key of its own for each file: HMAC over 24 MB would take four times as long. */
+/* Poly1305 with a key of its own for each file: HMAC-SHA256 would take ten times as long. */
 static void payload_tag(const struct cache *cache, const struct trailer *t, const char *name,
                         const uint8_t *payload, uint8_t tag[crypto_onetimeauth_BYTES]) {
     uint8_t key[crypto_onetimeauth_KEYBYTES];

@@ -1,5 +1,6 @@
-/* Sampling the guest's call stack once a millisecond, for the Firefox profiler. Only in a worker: the
- * process's SIGALRM and its timer are taken. A run that is killed at its deadline leaves no profile. */
+/* Sampling the guest's call stack once a millisecond, for the Firefox profiler. Only in a worker:
+ * the process's SIGALRM and its timer are taken. A run that is killed at its deadline leaves no
+ * profile. */
 #ifndef PA_SANDBOX_PROFILE_H
 #define PA_SANDBOX_PROFILE_H
 

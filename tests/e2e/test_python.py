@@ -148,7 +148,7 @@ print('ok')
 def test_files_in_a_writable_directory(run, tmp_path):
     code = """
 import os, shutil, tempfile, pathlib
-p = pathlib.Path('/work')
+p = pathlib.Path('/scratch')
 (p / 'a' / 'b').mkdir(parents=True)
 (p / 'a' / 'b' / 'f.txt').write_text('x' * 1000)
 os.rename(p / 'a' / 'b' / 'f.txt', p / 'g.txt')
@@ -160,14 +160,14 @@ with open(p / 'g.txt', 'r+b') as f:
     f.seek(10); f.truncate(); f.write(b'end')
 print(os.stat(p / 'g.txt').st_size)
 """
-    done = run("python", "--dir", f"{tmp_path}::/work:rw", "-c", code)
+    done = run("python", "--dir", f"{tmp_path}::/scratch:rw", "-c", code)
     assert (done.out, done.err) == ("13\n", "")
     assert (tmp_path / "g.txt").read_bytes() == b"x" * 10 + b"end"
 
 
 def test_workspace_quota(run, tmp_path, monkeypatch):
     monkeypatch.setenv("POLYAGENT_WASI_WORKSPACE_BYTES", "100000")
-    code = "f = open('/work/big', 'wb')\nwhile True: f.write(b'x' * 10000)"
-    done = run("python", "--dir", f"{tmp_path}::/work:rw", "-c", code)
+    code = "f = open('/scratch/big', 'wb')\nwhile True: f.write(b'x' * 10000)"
+    done = run("python", "--dir", f"{tmp_path}::/scratch:rw", "-c", code)
     assert done.returncode == 1 and "OSError" in done.err
     assert (tmp_path / "big").stat().st_size <= 100000

@@ -16,7 +16,7 @@ def built(tmp_path_factory):
 def test_c_with_wasi_libc(run, built, tmp_path):
     wasm = built / "files.wasm"
     subprocess.run(["clang", "--target=wasm32-wasi", "-O2", "-o", wasm, PROGRAMS / "files.c"], check=True)
-    done = run("run", "--dir", f"{tmp_path}::/work:rw", "--env", "GREETING=hi", wasm, "--", "one",
+    done = run("run", "--dir", f"{tmp_path}::/scratch:rw", "--env", "GREETING=hi", wasm, "--", "one",
                "two words")
     assert (done.out, done.err, done.returncode) == ("all well\n", "", 0)
     assert list(tmp_path.iterdir()) == []
@@ -26,7 +26,7 @@ def test_go(run, built, tmp_path):
     wasm = built / "go.wasm"
     subprocess.run(["go", "build", "-o", wasm, PROGRAMS / "main.go"], check=True,
                    env={**os.environ, "GOOS": "wasip1", "GOARCH": "wasm", "GOFLAGS": ""})
-    done = run("run", "--dir", f"{tmp_path}::/work:rw", wasm, "--", "x", stdin="shout\n")
+    done = run("run", "--dir", f"{tmp_path}::/scratch:rw", wasm, "--", "x", stdin="shout\n")
     assert (done.out, done.err, done.returncode) == (
         "[0 1 4 9 16 25 36 49 64 81] 1 <nil> [x]\n", "", 3)
     assert (tmp_path / "out.txt").read_text() == "SHOUT\n"
@@ -37,6 +37,6 @@ def test_rust(run, built, tmp_path):
     wasm = built / "rust.wasm"
     subprocess.run(["/usr/bin/rustc", "--target", "wasm32-wasi", "-O", "-o", wasm, PROGRAMS / "main.rs"],
                    check=True)
-    done = run("run", "--dir", f"{tmp_path}::/work:rw", wasm, "--", "x", stdin="a b b c")
+    done = run("run", "--dir", f"{tmp_path}::/scratch:rw", wasm, "--", "x", stdin="a b b c")
     assert (done.out, done.err, done.returncode) == ('{"a": 1, "b": 2, "c": 1} ["x"]\n', "", 9)
     assert list(tmp_path.iterdir()) == []

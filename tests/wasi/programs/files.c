@@ -1,4 +1,4 @@
-/* POSIX file calls through wasi-libc, in the writable directory /work. Each check prints on
+/* POSIX file calls through wasi-libc, in the writable directory /scratch. Each check prints on
  * failure. */
 #include <dirent.h>
 #include <errno.h>
@@ -24,36 +24,36 @@ int main(int argc, char **argv) {
     char text[32] = {0};
     CHECK(argc == 3 && strcmp(argv[2], "two words") == 0);
     CHECK(strcmp(getenv("GREETING"), "hi") == 0);
-    FILE *file = fopen("/work/f", "w");
+    FILE *file = fopen("/scratch/f", "w");
     CHECK(file != NULL && fputs("hello world", file) >= 0 && fclose(file) == 0);
-    int fd = open("/work/f", O_RDWR);
+    int fd = open("/scratch/f", O_RDWR);
     CHECK(fd >= 0 && pread(fd, text, 5, 6) == 5 && strcmp(text, "world") == 0);
     CHECK(pwrite(fd, "W", 1, 6) == 1 && lseek(fd, 0, SEEK_END) == 11);
     CHECK(ftruncate(fd, 5) == 0 && fstat(fd, &a) == 0 && a.st_size == 5);
     CHECK(posix_fallocate(fd, 0, 10) == 0 && fsync(fd) == 0 && fdatasync(fd) == 0);
     CHECK(close(fd) == 0 && close(fd) == -1 && errno == EBADF);
-    CHECK(link("/work/f", "/work/g") == 0 && stat("/work/g", &b) == 0 && b.st_nlink == 2);
+    CHECK(link("/scratch/f", "/scratch/g") == 0 && stat("/scratch/g", &b) == 0 && b.st_nlink == 2);
     CHECK(a.st_ino == b.st_ino && a.st_dev == b.st_dev && a.st_ino != 0);
-    CHECK(symlink("f", "/work/s") == 0 && readlink("/work/s", text, sizeof text) == 1);
-    CHECK(lstat("/work/s", &a) == 0 && S_ISLNK(a.st_mode));
-    CHECK(stat("/work/s", &a) == 0 && S_ISREG(a.st_mode));
-    CHECK(mkdir("/work/d", 0755) == 0 && mkdir("/work/d", 0755) == -1 && errno == EEXIST);
-    CHECK(rename("/work/g", "/work/d/g") == 0 && access("/work/d/g", R_OK) == 0);
-    CHECK(rmdir("/work/d") == -1 && errno == ENOTEMPTY);
+    CHECK(symlink("f", "/scratch/s") == 0 && readlink("/scratch/s", text, sizeof text) == 1);
+    CHECK(lstat("/scratch/s", &a) == 0 && S_ISLNK(a.st_mode));
+    CHECK(stat("/scratch/s", &a) == 0 && S_ISREG(a.st_mode));
+    CHECK(mkdir("/scratch/d", 0755) == 0 && mkdir("/scratch/d", 0755) == -1 && errno == EEXIST);
+    CHECK(rename("/scratch/g", "/scratch/d/g") == 0 && access("/scratch/d/g", R_OK) == 0);
+    CHECK(rmdir("/scratch/d") == -1 && errno == ENOTEMPTY);
     struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 2, .tv_nsec = 3}};
-    CHECK(utimensat(AT_FDCWD, "/work/f", times, 0) == 0 && stat("/work/f", &a) == 0);
+    CHECK(utimensat(AT_FDCWD, "/scratch/f", times, 0) == 0 && stat("/scratch/f", &a) == 0);
     CHECK(a.st_mtim.tv_sec == 2 && a.st_mtim.tv_nsec == 3);
     int names = 0;
-    DIR *dir = opendir("/work");
+    DIR *dir = opendir("/scratch");
     CHECK(dir != NULL);
     while (dir != NULL && readdir(dir) != NULL)
         names++;
     CHECK(names == 5 && closedir(dir) == 0); /* . .. d f s */
-    CHECK(unlink("/work/d/g") == 0 && rmdir("/work/d") == 0);
-    CHECK(open("/work/../etc/passwd", O_RDONLY) == -1);
+    CHECK(unlink("/scratch/d/g") == 0 && rmdir("/scratch/d") == 0);
+    CHECK(open("/scratch/../etc/passwd", O_RDONLY) == -1);
     CHECK(open("/etc/passwd", O_RDONLY) == -1);
-    CHECK(open("/work/none", O_RDONLY) == -1 && errno == ENOENT);
-    CHECK(unlink("/work/s") == 0 && unlink("/work/f") == 0);
+    CHECK(open("/scratch/none", O_RDONLY) == -1 && errno == ENOENT);
+    CHECK(unlink("/scratch/s") == 0 && unlink("/scratch/f") == 0);
     CHECK(!isatty(0) && !isatty(1));
     struct timespec before, after, nap = {.tv_nsec = 20000000};
     CHECK(clock_gettime(CLOCK_MONOTONIC, &before) == 0 && nanosleep(&nap, NULL) == 0);

@@ -30,11 +30,11 @@ func main() {
 	}
 	sort.Ints(squares)
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err := os.WriteFile("/work/out.txt", []byte(strings.ToUpper(line)), 0o644); err != nil {
+	if err := os.WriteFile("/scratch/out.txt", []byte(strings.ToUpper(line)), 0o644); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	entries, err := os.ReadDir("/work")
+	entries, err := os.ReadDir("/scratch")
 	fmt.Println(squares, len(entries), err, os.Args[1:])
 	os.Exit(3)
 }

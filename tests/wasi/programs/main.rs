@@ -8,12 +8,12 @@ fn main() {
     for word in text.split_whitespace() {
         *counts.entry(word).or_insert(0) += 1;
     }
-    fs::create_dir("/work/dir").unwrap();
-    fs::write("/work/dir/counts", format!("{counts:?}")).unwrap();
-    let read = fs::read_to_string("/work/dir/counts").unwrap();
+    fs::create_dir("/scratch/dir").unwrap();
+    fs::write("/scratch/dir/counts", format!("{counts:?}")).unwrap();
+    let read = fs::read_to_string("/scratch/dir/counts").unwrap();
     println!("{read} {:?}", env::args().skip(1).collect::<Vec<_>>());
-    fs::remove_dir_all("/work/dir").unwrap();
-    assert!(fs::read("/work/../../etc/passwd").is_err());
+    fs::remove_dir_all("/scratch/dir").unwrap();
+    assert!(fs::read("/scratch/../../etc/passwd").is_err());
     assert!(fs::read("/etc/passwd").is_err());
     process::exit(if counts["b"] == 2 { 9 } else { 1 });
 }
