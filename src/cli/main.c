@@ -22,7 +22,7 @@ int main(int argc, char **argv) {
         {"run", cli_run_main},
         {"python", cli_python_main},
         {"cache", cli_cache_main},
-        {COMPILER_ROLE, NULL}, /* how the sandbox starts us to compile a module */
+        {NULL, NULL},
     };
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *self = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
@@ -39,6 +39,7 @@ int main(int argc, char **argv) {
         (void)printf("polyagent %s (wasmtime 48.0.8)\n", PA_VERSION);
         return 0;
     }
+    /* How the sandbox starts us to compile a module. */
     if (strcmp(argv[1], COMPILER_ROLE) == 0) return compiler_main(argc, argv);
     for (size_t i = 0; commands[i].main != NULL; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);

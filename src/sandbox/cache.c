@@ -207,14 +207,18 @@ static bool is_leftover(int dir_fd, const char *name) {
            time(NULL) - st.st_mtime > STALE_TEMP_SECONDS;
 }
 
+/* NULL with errno on failure; to be closed by closedir(). */
+static DIR *open_listing(const struct cache *cache) {
+    _cleanup_(fd_closep) int fd = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir != NULL) (void)steal_fd(&fd); /* the stream owns it now */
+    return dir;
+}
+
 /* Removes what writers that were killed have left behind. */
 static void sweep_leftovers(struct cache *cache) {
-    int copy = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
-    if (dir == NULL) {
-        fd_closep(&copy);
-        return; /* the next writer tries again */
-    }
+    DIR *dir = open_listing(cache);
+    if (dir == NULL) return; /* the next writer tries again */
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
         if (is_leftover(cache->dir_fd, d->d_name)) (void)unlinkat(cache->dir_fd, d->d_name, 0);
     }
@@ -264,12 +268,8 @@ static bool is_entry(const char *name) {
 
 int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *context,
                struct error *err) {
-    int copy = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
-    if (dir == NULL) {
-        fd_closep(&copy);
-        return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
-    }
+    DIR *dir = open_listing(cache);
+    if (dir == NULL) return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
         struct stat st;
         if (!is_entry(d->d_name)) continue;
@@ -284,13 +284,9 @@ int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *conte
 }
 
 int cache_clear(struct cache *cache, struct error *err) {
-    int copy = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    DIR *dir = open_listing(cache);
     int removed = 0;
-    if (dir == NULL) {
-        fd_closep(&copy);
-        return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
-    }
+    if (dir == NULL) return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
         bool ours = is_entry(d->d_name) || strncmp(d->d_name, "digest-", 7) == 0 ||
                     is_leftover(cache->dir_fd, d->d_name);

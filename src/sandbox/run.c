@@ -65,6 +65,10 @@ static void write_backtrace(const wasm_frame_vec_t *frames, char *out, size_t si
     }
 }
 
+static const char *program_name(const struct pa_job *job) {
+    return job->argc > 0 ? job->argv[0] : "module";
+}
+
 static void judge_trap(struct run *run, wasm_trap_t *trap) {
     struct run_report *report = run->report;
     wasmtime_trap_code_t code;
@@ -91,8 +95,8 @@ static void judge_trap(struct run *run, wasm_trap_t *trap) {
     wasm_trap_trace(trap, &frames);
     write_backtrace(&frames, report->backtrace, sizeof report->backtrace);
     if (run->job->coredump_fd > 0) {
-        const char *name = run->job->argc > 0 ? run->job->argv[0] : "module";
-        int result = coredump_write(run->job->coredump_fd, name, &frames, run->engine->memory);
+        int result = coredump_write(run->job->coredump_fd, program_name(run->job), &frames,
+                                    run->engine->memory);
         if (result != 0) {
             size_t used = strlen(report->message);
             (void)snprintf(report->message + used, sizeof report->message - used,
@@ -244,8 +248,7 @@ static void run_in_store(struct run *run, const wasmtime_module_t *module) {
     if (!check_imports(run, module)) return;
     struct profile *profile = NULL;
     if (run->job->profile_fd > 0) {
-        const char *name = run->job->argc > 0 ? run->job->argv[0] : "module";
-        profile = profile_start(run->engine->wasm, run->store, module, name);
+        profile = profile_start(run->engine->wasm, run->store, module, program_name(run->job));
         if (profile == NULL) {
             verdict(run->report, PA_INTERNAL, "the profiler cannot start");
             return;

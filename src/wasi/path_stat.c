@@ -7,10 +7,8 @@
 #include <unistd.h>
 
 /* An O_PATH descriptor for `path`; or a negative WASI errno. */
-static int locate(struct wasi *w, const struct wasi_fd *dir, const struct wasi_path *path,
-                  uint32_t lookup) {
+static int locate(const struct wasi_fd *dir, const struct wasi_path *path, uint32_t lookup) {
     struct stat st;
-    (void)w;
     bool follow = lookup & WASI_LOOKUP_SYMLINK_FOLLOW || path->must_be_directory;
     int fd = wasi_path_resolve(dir->host_fd, path->text, O_PATH | (follow ? 0 : O_NOFOLLOW), 0);
     if (fd >= 0 && path->must_be_directory && (fstat(fd, &st) != 0 || !S_ISDIR(st.st_mode))) {
@@ -33,7 +31,7 @@ WASI_FN(path_filestat_get) {
     struct stat st;
     wasi_errno e = prepare(w, a[0], WASI_RIGHT_PATH_FILESTAT_GET, a[2], a[3], &dir, &path);
     if (e != WASI_SUCCESS) return e;
-    int fd = locate(w, dir, &path, (uint32_t)a[1]);
+    int fd = locate(dir, &path, (uint32_t)a[1]);
     if (fd < 0) return (wasi_errno)-fd;
     e = fstat(fd, &st) == 0 ? wasi_write_filestat(w, &st, (uint32_t)a[4]) : wasi_from_errno(errno);
     (void)close(fd);
@@ -52,7 +50,7 @@ WASI_FN(path_filestat_set_times) {
     if (e != WASI_SUCCESS) return e;
     if (!dir->writable_mount) return WASI_EROFS;
     if (!(dir->rights_base & WASI_RIGHT_PATH_FILESTAT_SET_TIMES)) return WASI_ENOTCAPABLE;
-    int fd = locate(w, dir, &path, (uint32_t)a[1]);
+    int fd = locate(dir, &path, (uint32_t)a[1]);
     if (fd < 0) return (wasi_errno)-fd;
     e = utimensat(fd, "", times, AT_EMPTY_PATH) == 0 ? WASI_SUCCESS : wasi_from_errno(errno);
     (void)close(fd);
