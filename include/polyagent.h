@@ -75,8 +75,8 @@ void pa_limits_default(struct pa_limits *limits);
 
 /* How far a run stands from the calling process. */
 enum pa_isolation {
-    /* A process of its own, killed at its deadline by the kernel. The caller must have one thread
-     * only, since the process is forked; PA_INVALID_ARGUMENT otherwise. */
+    /* A fresh process behind the kernel's isolation layers, killed at its deadline. It is no fork
+     * of the caller: none of the caller's memory is in it, and the caller may have threads. */
     PA_ISOLATION_PROCESS = 0,
     /* In the calling thread, bounded by checks in the compiled code: 10 times cheaper to start for
      * tiny modules, but a defect of the engine would reach the caller. */
@@ -89,6 +89,10 @@ struct pa_mount {
     const char *guest_path; /* what the guest calls it, e.g. "/data" */
     bool writable;
 };
+
+/* The layers of isolation around a process run are all those that the kernel gives. Those without
+ * which nothing runs are seccomp, no_new_privs, rlimits and, where the kernel has it, landlock;
+ * POLYAGENT_WASI_ISOLATION_REQUIRED names others. */
 
 /* One run. Zero-initialise it, set `limits` by pa_limits_default(), then what you need. */
 struct pa_job {
@@ -131,10 +135,11 @@ struct pa_job {
 };
 
 struct pa_usage {
-    double wall_ms;             /* from pa_run's start to the guest's end */
-    double cpu_ms;              /* of the guest's process, or thread */
-    double start_ms;            /* from pa_run's start to the guest's first instruction */
-    uint64_t fuel;              /* burnt; 0 unless max_fuel was set */
+    double wall_ms;  /* from pa_run's start to the guest's end */
+    double cpu_ms;   /* of the guest's process, or thread */
+    double start_ms; /* from pa_run's start to the guest's first instruction of the job */
+    double queue_ms; /* of that, until a worker was at hand */
+    uint64_t fuel;   /* burnt; 0 unless max_fuel was set */
     uint64_t peak_memory_bytes; /* largest linear memory */
     uint64_t stdout_bytes;      /* written by the guest, dropped ones included */
     uint64_t stderr_bytes;
@@ -153,8 +158,7 @@ struct pa_result {
     bool stdout_truncated;
     bool stderr_truncated;
     struct pa_usage usage;
-    const char
-        *isolation[8]; /* layers that were in force, e.g. "wasm", "process"; NULL-terminated */
+    const char *isolation[24]; /* layers that were in force, e.g. "seccomp"; NULL-terminated */
     char module_sha256[65];
 };
 
@@ -164,6 +168,9 @@ struct pa_options {
     const char *helper;    /* the polyagent program, run to compile; NULL: $POLYAGENT_HELPER, the
                               program itself if it is polyagent, or the installed one */
     bool no_cache;
+    /* Keeps interpreters (jobs with job_data) started between runs, and forks them: the first run
+     * takes longer, those after it a fraction of a millisecond to start. */
+    bool keep_warm;
     uint64_t compile_timeout_ms; /* 0: 180000 */
 };
 

@@ -1,30 +1,16 @@
-# Runs inside the guest's Python, started as `python -I -S -X utf8 -c THIS`. The host gives the program
-# in front of the standard input, which is otherwise the program's own: the length of it all, then
-# fields of 4 bytes length and the bytes: file name for tracebacks, source, sys.argv.
+# Runs inside the guest's Python, started as `python -I -S -X utf8 -c THIS [MODULE,...]`. It gets all ready,
+# imports the modules named, and then reads its job in front of the standard input, which is otherwise the
+# program's own. That first read is where a warm interpreter is forked (docs/architecture.md): what is done
+# before it is done once, what comes after it is done for each job.
+#
+# The job: the length of it all, then fields of 4 bytes length and the bytes: file name for tracebacks,
+# source, number of sys.argv's elements, these, NAME=VALUE of the environment.
 def _polyagent_boot():
+    import _sitebuiltins  # what `site` would give, without its 10 ms
+    import atexit
     import builtins
     import os
     import sys
-
-    def read(size):
-        parts = []
-        while size > 0:
-            parts.append(os.read(0, min(size, 1 << 20)))
-            size -= len(parts[-1])
-            if not parts[-1]:
-                raise EOFError("polyagent: the program is cut short")
-        return b"".join(parts)
-
-    data = read(int.from_bytes(read(4), "little"))
-    fields, at = [], 0
-    while at < len(data):
-        size = int.from_bytes(data[at : at + 4], "little")
-        fields.append(data[at + 4 : at + 4 + size])
-        at += 4 + size
-    name, source = fields[0].decode(), fields[1]
-    sys.argv = [field.decode("utf-8", "surrogateescape") for field in fields[2:]]
-
-    import _sitebuiltins  # what `site` would give, without its 10 ms
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
@@ -32,11 +18,7 @@ def _polyagent_boot():
     # A line is visible when it is complete, even if the run is stopped before the program ends.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
-
-    def remember_source(linecache):
-        # Names like "<code>" have no file: without this, tracebacks have no source lines.
-        text = source.decode("utf-8", "replace")
-        linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    environment = os.environ
 
     class LinecacheFinder:
         """Lets `linecache` load as ever, the moment that somebody needs it, and adds the source."""
@@ -62,7 +44,29 @@ def _polyagent_boot():
             spec.loader = Loader
             return spec
 
-    sys.meta_path.insert(0, LinecacheFinder)
+    def remember_source(linecache):
+        # Names like "<code>" have no file: without this, tracebacks have no source lines.
+        text = source.decode("utf-8", "replace")
+        linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+
+    def reseed():
+        # Forked copies of one generator would all give the same numbers. An exception ends the run
+        # before its first line: no numbers are better than those of somebody else's run.
+        random = sys.modules.get("random")
+        if random is not None:
+            random.seed()
+        numpy = sys.modules.get("numpy")
+        if numpy is not None:
+            numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
+
+    def read(size):
+        data = os.read(0, size)
+        while len(data) < size:
+            part = os.read(0, size - len(data))
+            if not part:
+                raise EOFError("polyagent: the program is cut short")
+            data += part
+        return data
 
     def exit_status(stop):
         if stop.code is None:
@@ -88,6 +92,39 @@ def _polyagent_boot():
     here = sys._getframe().f_code
     main = sys.modules["__main__"].__dict__
     del main["_polyagent_boot"]
+    preload = sys.argv[1:]
+    if preload:
+        import gc
+
+        for module in preload[0].split(","):
+            __import__(module)
+        if "linecache" in sys.modules:
+            linecache = sys.modules["linecache"]
+        else:
+            linecache = None
+        # Nothing that is here now is ever garbage: the collector need not look at it again, and so does
+        # not write to memory that all forks share.
+        gc.collect()
+        gc.freeze()
+    linecache = sys.modules.get("linecache")
+    if linecache is None:
+        sys.meta_path.insert(0, LinecacheFinder)
+
+    size = int.from_bytes(read(4), "little")  # <- the checkpoint
+    data = read(size)
+    reseed()
+    fields, at = [], 0
+    while at < size:
+        start = at + 4
+        at = start + int.from_bytes(data[at:start], "little")
+        fields.append(data[start:at])
+    name, source, count = fields[0].decode(), fields[1], int(fields[2])
+    sys.argv = [field.decode("utf-8", "surrogateescape") for field in fields[3 : 3 + count]]
+    for field in fields[3 + count :]:
+        key, _, value = field.decode("utf-8", "surrogateescape").partition("=")
+        environment[key] = value
+    if linecache is not None:
+        remember_source(linecache)
     status = 0
     try:
         exec(compile(source, name, "exec", dont_inherit=True), main)
@@ -96,9 +133,9 @@ def _polyagent_boot():
     except BaseException as error:
         status = 1
         report(error)
-    import atexit
-
     try:
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
         atexit._run_exitfuncs()
     except SystemExit as stop:
         status = exit_status(stop)

@@ -65,11 +65,12 @@ static int read_source(const char *path, struct buffer *source) {
     return result == 0 ? 0 : cli_fail("cannot read %s: %s", path, strerror(-result));
 }
 
-/* The fields that bootstrap.py reads: file name, source, sys.argv. */
+/* The fields that bootstrap.py reads: file name, source, sys.argv, environment. */
 static int make_job(struct buffer *job, const char *code, const char *path, char **rest,
                     int count) {
     struct buffer source = {0};
     uint32_t total = 0; /* in front, known at the end */
+    char number[16];
     const char *name = path != NULL && strcmp(path, "-") != 0 ? path : "<code>";
     const char *argv0 = path != NULL ? path : "-c";
     int result = code != NULL ? 0 : read_source(path, &source);
@@ -79,6 +80,8 @@ static int make_job(struct buffer *job, const char *code, const char *path, char
         result = code != NULL ? put_field(job, code, strlen(code))
                               : put_field(job, source.data, source.size);
     }
+    (void)snprintf(number, sizeof number, "%d", count + 1);
+    if (result == 0) result = put_field(job, number, strlen(number));
     if (result == 0) result = put_field(job, argv0, strlen(argv0));
     for (int i = 0; i < count && result == 0; i++)
         result = put_field(job, rest[i], strlen(rest[i]));

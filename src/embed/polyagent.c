@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "embed/watchdog.h"
 #include "sandbox/module.h"
-#include "worker/worker.h"
+#include "supervisor/supervisor.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,9 +18,22 @@ struct pa_sandbox {
     struct cache cache;
     char helper[4096];
     uint64_t compile_timeout_ms;
-    struct watchdog watchdog;
+    struct watchdog watchdog;      /* of runs in this process */
+    sd_event *event;               /* owned; both made when a run first needs a process */
+    struct supervisor *supervisor; /* owned */
+    bool keep_warm;
     const char *stack_low; /* of the thread that ran last; NULL: none yet */
     pthread_t stack_owner;
+};
+
+/* What became of a run, before it is a result. */
+struct outcome {
+    struct run_report report;
+    struct buffer captured[2]; /* owned */
+    uint32_t layers;
+    uint64_t dispatched_ns;
+    bool cache_hit;
+    bool done;
 };
 
 const char *pa_status_name(enum pa_status status) {
@@ -79,6 +92,7 @@ struct pa_sandbox *pa_sandbox_new(const struct pa_options *options, struct pa_er
         sandbox->cache.dir_fd = -1;
         sandbox->compile_timeout_ms = options->compile_timeout_ms > 0 ? options->compile_timeout_ms
                                                                       : DEFAULT_COMPILE_TIMEOUT_MS;
+        sandbox->keep_warm = options->keep_warm;
         result = find_helper(sandbox, options, &err);
     }
     if (result == 0) {
@@ -95,6 +109,8 @@ struct pa_sandbox *pa_sandbox_new(const struct pa_options *options, struct pa_er
 void pa_sandbox_free(struct pa_sandbox *sandbox) {
     if (sandbox == NULL) return;
     watchdog_fini(&sandbox->watchdog);
+    supervisor_free(sandbox->supervisor);
+    sd_event_unref(sandbox->event);
     for (int i = 0; i < ENGINE_VARIANTS; i++)
         engine_free(sandbox->engines[i]);
     cache_close(&sandbox->cache);
@@ -143,10 +159,8 @@ void pa_module_free(struct pa_module *module) {
 
 static struct engine *engine_for(struct pa_sandbox *sandbox, const struct pa_job *job,
                                  struct error *err) {
-    unsigned variant =
-        (job->limits.max_fuel > 0 ? ENGINE_FUEL : 0) |
-        (job->isolation == PA_ISOLATION_NONE || job->profile_fd > 0 ? ENGINE_EPOCH : 0) |
-        (job->deterministic ? ENGINE_DETERMINISTIC : 0);
+    unsigned variant = ENGINE_EPOCH | (job->limits.max_fuel > 0 ? ENGINE_FUEL : 0) |
+                       (job->deterministic ? ENGINE_DETERMINISTIC : 0);
     if (sandbox->engines[variant] == NULL) sandbox->engines[variant] = engine_new(variant, err);
     return sandbox->engines[variant];
 }
@@ -172,7 +186,7 @@ static int check_stack(struct pa_sandbox *sandbox, struct error *err) {
                      "the thread's stack is too small: 3 MiB must be free; run: ulimit -s 8192");
 }
 
-static int check_job(struct pa_sandbox *sandbox, const struct pa_job *job, struct error *err) {
+static int check_job(const struct pa_job *job, struct error *err) {
     if (job->limits.memory_limit_bytes == 0 || job->limits.max_open_files < 3) {
         return error_set(err, PA_INVALID_ARGUMENT,
                          "limits: memory and open files need values; call pa_limits_default()");
@@ -180,88 +194,103 @@ static int check_job(struct pa_sandbox *sandbox, const struct pa_job *job, struc
     if (job->profile_fd > 0 && job->isolation == PA_ISOLATION_NONE) {
         return error_set(err, PA_INVALID_ARGUMENT, "profile: only of a run in its own process");
     }
-    for (size_t i = 0; i < job->mount_count; i++) {
-        if (job->mounts[i].guest_path[0] == 0) {
-            return error_set(err, PA_INVALID_ARGUMENT, "mount %s: the guest's name for it is empty",
-                             job->mounts[i].host_path);
-        }
-    }
-    return check_stack(sandbox, err);
-}
-
-/* A guest that can write to the cache could plant native code there. */
-static int check_mount(const struct pa_sandbox *sandbox, const struct pa_mount *mount, int fd,
-                       struct error *err) {
-    char real[PATH_MAX], cache[PATH_MAX], link[32];
-    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    if (!mount->writable || sandbox->cache.dir_fd < 0) return 0;
-    if (realpath(link, real) == NULL || realpath(sandbox->cache.path, cache) == NULL) {
-        return error_set_errno(err, PA_INTERNAL, errno, "mount %s", mount->host_path);
-    }
-    size_t r = strlen(real), c = strlen(cache);
-    bool above = strncmp(cache, real, r) == 0 && (cache[r] == '/' || cache[r] == 0 || r == 1);
-    bool below = strncmp(real, cache, c) == 0 && real[c] == '/';
-    if (!above && !below) return 0;
-    return error_set(err, PA_DENIED,
-                     "mount %s: it holds the cache of compiled modules, %s; mount it read-only, or "
-                     "move the cache by POLYAGENT_CACHE_DIR",
-                     mount->host_path, cache);
-}
-
-static int open_mounts(const struct pa_sandbox *sandbox, const struct pa_job *job,
-                       struct wasi_mount_config *mounts, struct error *err) {
-    for (size_t i = 0; i < job->mount_count; i++) {
-        const struct pa_mount *mount = &job->mounts[i];
-        int fd = open(mount->host_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0) {
-            enum pa_status status = errno == ENOENT ? PA_NOT_FOUND : PA_DENIED;
-            return error_set_errno(err, status, errno, "mount %s", mount->host_path);
-        }
-        mounts[i] = (struct wasi_mount_config){
-            .guest_path = mount->guest_path, .dir_fd = fd, .writable = mount->writable};
-        if (check_mount(sandbox, mount, fd, err) != 0) return -1;
-    }
     return 0;
 }
 
-static int run_here(struct pa_sandbox *sandbox, struct engine *engine,
-                    const wasmtime_module_t *code, const struct pa_job *job,
-                    const struct wasi_mount_config *mounts, struct buffer captured[2],
-                    uint64_t deadline_ns, struct run_report *report, struct error *err) {
-    const int fds[2] = {job->stdout_fd, job->stderr_fd};
-    int result =
-        watchdog_arm(&sandbox->watchdog, engine->wasm, deadline_ns, job->limits.cpu_time_ms, err);
-    if (result != 0) return result;
-    run_module(engine, code, job, mounts, fds, job->use_output_fds ? NULL : captured, deadline_ns,
-               report);
+/* In the calling thread. */
+static int run_here(struct pa_sandbox *sandbox, struct pa_module *module, const struct pa_job *job,
+                    const struct packet *packet, struct outcome *outcome, struct error *err) {
+    struct wasi_mount_config mounts[PACKET_MAX_MOUNTS];
+    struct engine *engine = check_stack(sandbox, err) == 0 ? engine_for(sandbox, job, err) : NULL;
+    if (engine == NULL) return -1;
+    const wasmtime_module_t *code =
+        module_code(module, engine, &sandbox->cache, sandbox->helper, sandbox->compile_timeout_ms,
+                    &outcome->cache_hit, err);
+    if (code == NULL) return -1;
+    for (size_t i = 0; i < job->mount_count; i++) {
+        mounts[i] = (struct wasi_mount_config){.guest_path = job->mounts[i].guest_path,
+                                               .dir_fd = packet->mount_fds[i],
+                                               .writable = job->mounts[i].writable};
+    }
+    /* Compiling has bounds of its own: the run's time starts here. */
+    uint64_t deadline_ns = clock_deadline_ns(job->limits.execution_timeout_ms);
+    const struct run_setup setup = {.job = job,
+                                    .mounts = mounts,
+                                    .output_fds = {job->stdout_fd, job->stderr_fd},
+                                    .captured = job->use_output_fds ? NULL : outcome->captured,
+                                    .deadline_ns = deadline_ns,
+                                    .report = &outcome->report};
+    if (watchdog_arm(&sandbox->watchdog, engine->wasm, deadline_ns, job->limits.cpu_time_ms, err) !=
+        0) {
+        return -1;
+    }
+    run_module(engine, code, &setup, NULL);
     watchdog_disarm(&sandbox->watchdog);
+    outcome->layers = LAYER_WASM;
+    return 0;
+}
+
+static int start_supervisor(struct pa_sandbox *sandbox, struct error *err) {
+    struct supervisor_config config = {.cache = &sandbox->cache,
+                                       .helper = sandbox->helper,
+                                       .compile_timeout_ms = sandbox->compile_timeout_ms,
+                                       .max_running = 1,
+                                       .keep_warm = sandbox->keep_warm,
+                                       .spare_workers = sandbox->keep_warm ? 1 : 0,
+                                       /* A terminal gives its input to its own group only. */
+                                       .own_groups = !isatty(STDIN_FILENO)};
+    if (sandbox->supervisor != NULL) return 0;
+    if (layer_policy_default(&config.policy, err) != 0) return -1;
+    if (sandbox->event == NULL) {
+        int result = sd_event_new(&sandbox->event);
+        if (result < 0) return error_set_errno(err, PA_INTERNAL, -result, "start an event loop");
+    }
+    sandbox->supervisor = supervisor_new(sandbox->event, &config, err);
+    return sandbox->supervisor != NULL ? 0 : -1;
+}
+
+static void take_result(void *context, const struct supervisor_result *result) {
+    struct outcome *outcome = context;
+    outcome->report = *result->report;
+    outcome->layers = result->layers;
+    outcome->dispatched_ns = result->dispatched_ns;
+    outcome->cache_hit = result->cache_hit;
+    for (int i = 0; i < 2; i++) {
+        outcome->captured[i] = result->captured[i];
+        result->captured[i] = (struct buffer){0};
+    }
+    outcome->done = true;
+}
+
+/* In a process, whose end we wait for. */
+static int run_apart(struct pa_sandbox *sandbox, struct pa_module *module, struct packet *packet,
+                     struct outcome *outcome, struct error *err) {
+    if (start_supervisor(sandbox, err) != 0) return -1;
+    if (supervisor_submit(sandbox->supervisor, packet, module, take_result, outcome, NULL, err) !=
+        0) {
+        return -1;
+    }
+    while (!outcome->done) {
+        int result = sd_event_run(sandbox->event, UINT64_MAX);
+        if (result >= 0 || result == -EINTR) continue;
+        supervisor_free(sandbox->supervisor); /* ends the run and calls take_result() */
+        sandbox->supervisor = NULL;
+        return error_set_errno(err, PA_INTERNAL, -result, "wait for the run");
+    }
     return 0;
 }
 
 static int run_job(struct pa_sandbox *sandbox, struct pa_module *module, const struct pa_job *job,
-                   struct buffer captured[2], struct run_report *report, struct error *err) {
-    if (check_job(sandbox, job, err) != 0) return -1;
-    struct engine *engine = engine_for(sandbox, job, err);
-    if (engine == NULL) return -1;
-    const wasmtime_module_t *code = module_code(module, engine, &sandbox->cache, sandbox->helper,
-                                                sandbox->compile_timeout_ms, err);
-    if (code == NULL) return -1;
-    struct wasi_mount_config *mounts = calloc(job->mount_count + 1, sizeof *mounts);
-    if (mounts == NULL) return error_set(err, PA_INTERNAL, "mounts: out of memory");
-    for (size_t i = 0; i < job->mount_count; i++)
-        mounts[i].dir_fd = -1;
-    int result = open_mounts(sandbox, job, mounts, err);
+                   struct outcome *outcome, struct error *err) {
+    struct packet packet;
+    if (check_job(job, err) != 0 || packet_pack(&packet, job, err) != 0) return -1;
+    int result = packet_check_mounts(&packet, &sandbox->cache, err);
     if (result == 0) {
-        /* Compiling has bounds of its own: the run's time starts here. */
-        uint64_t deadline_ns = clock_deadline_ns(job->limits.execution_timeout_ms);
-        result =
-            job->isolation == PA_ISOLATION_PROCESS
-                ? worker_run(engine, code, job, mounts, captured, deadline_ns, report, err)
-                : run_here(sandbox, engine, code, job, mounts, captured, deadline_ns, report, err);
+        result = job->isolation == PA_ISOLATION_PROCESS
+                     ? run_apart(sandbox, module, &packet, outcome, err)
+                     : run_here(sandbox, module, job, &packet, outcome, err);
     }
-    for (size_t i = 0; i < job->mount_count; i++)
-        fd_closep(&mounts[i].dir_fd);
-    free(mounts);
+    packet_fini(&packet);
     return result;
 }
 
@@ -269,8 +298,10 @@ static double ms_between(uint64_t from_ns, uint64_t to_ns) {
     return to_ns > from_ns ? (double)(to_ns - from_ns) / (double)NS_PER_MS : 0;
 }
 
-static void fill_usage(struct pa_result *result, const struct run_report *report,
-                       uint64_t start_ns) {
+static void fill_usage(struct pa_result *result, const struct outcome *outcome, uint64_t start_ns) {
+    const struct run_report *report = &outcome->report;
+    result->usage.queue_ms = ms_between(start_ns, outcome->dispatched_ns);
+    result->usage.cache_hit = outcome->cache_hit;
     result->usage.wall_ms = ms_between(start_ns, report->ended_ns);
     result->usage.start_ms = ms_between(start_ns, report->started_ns);
     result->usage.cpu_ms = (double)report->cpu_ns / (double)NS_PER_MS;
@@ -282,47 +313,55 @@ static void fill_usage(struct pa_result *result, const struct run_report *report
     result->stderr_truncated = report->output[1].truncated;
 }
 
+/* Moves an outcome to the result. False when memory runs out. */
+static bool fill_result(struct pa_result *result, const struct pa_job *job,
+                        struct outcome *outcome) {
+    const struct run_report *report = &outcome->report;
+    size_t layers = 0;
+    result->status = report->status;
+    result->exit_code = report->exit_code;
+    for (unsigned i = 0; i < LAYER_COUNT; i++) {
+        if (outcome->layers >> i & 1) result->isolation[layers++] = layer_name(i);
+    }
+    if (report->status != PA_OK && (result->message = strdup(report->message)) == NULL)
+        return false;
+    if (report->backtrace[0] != 0 && (result->backtrace = strdup(report->backtrace)) == NULL) {
+        return false;
+    }
+    if (job->use_output_fds) return true;
+    for (int i = 0; i < 2; i++) { /* an empty append makes the NUL */
+        if (buffer_append(&outcome->captured[i], "", 0) != 0) return false;
+    }
+    result->stdout_size = outcome->captured[0].size;
+    result->stdout_data = (char *)steal_ptr(outcome->captured[0].data);
+    result->stderr_size = outcome->captured[1].size;
+    result->stderr_data = (char *)steal_ptr(outcome->captured[1].data);
+    return true;
+}
+
 struct pa_result *pa_run(struct pa_sandbox *sandbox, struct pa_module *module,
                          const struct pa_job *job) {
     uint64_t start_ns = clock_now_ns();
     struct error err = {0};
     struct pa_result *result = calloc(1, sizeof *result);
-    struct run_report *report = calloc(1, sizeof *report);
-    struct buffer captured[2] = {{0}, {0}};
-    if (result == NULL || report == NULL) {
-        free(result);
-        free(report);
-        return NULL;
+    struct outcome *outcome = calloc(1, sizeof *outcome);
+    bool ok = result != NULL && outcome != NULL;
+    if (ok && run_job(sandbox, module, job, outcome, &err) != 0) {
+        outcome->report.status = err.code;
+        outcome->report.ended_ns = clock_now_ns();
+        (void)snprintf(outcome->report.message, sizeof outcome->report.message, "%s", err.text);
     }
-    if (run_job(sandbox, module, job, captured, report, &err) != 0) {
-        report->status = err.code;
-        report->ended_ns = clock_now_ns();
-        (void)snprintf(report->message, sizeof report->message, "%s", err.text);
-    } else {
-        result->isolation[0] = "wasm";
-        result->isolation[1] = job->isolation == PA_ISOLATION_PROCESS ? "process" : NULL;
+    if (ok) {
+        fill_usage(result, outcome, start_ns);
+        (void)sodium_bin2hex(result->module_sha256, sizeof result->module_sha256, module->digest,
+                             32);
+        ok = fill_result(result, job, outcome);
     }
-    result->status = report->status;
-    result->exit_code = report->exit_code;
-    fill_usage(result, report, start_ns);
-    result->usage.cache_hit = module->cache_hit;
-    (void)sodium_bin2hex(result->module_sha256, sizeof result->module_sha256, module->digest, 32);
-    bool ok = true;
-    if (result->status != PA_OK) ok = (result->message = strdup(report->message)) != NULL;
-    if (ok && report->backtrace[0] != 0) {
-        ok = (result->backtrace = strdup(report->backtrace)) != NULL;
+    if (outcome != NULL) {
+        buffer_fini(&outcome->captured[0]);
+        buffer_fini(&outcome->captured[1]);
+        free(outcome);
     }
-    if (!job->use_output_fds) { /* an empty append makes the NUL */
-        ok = ok && buffer_append(&captured[0], "", 0) == 0 &&
-             buffer_append(&captured[1], "", 0) == 0;
-        result->stdout_size = captured[0].size;
-        result->stdout_data = (char *)steal_ptr(captured[0].data);
-        result->stderr_size = captured[1].size;
-        result->stderr_data = (char *)steal_ptr(captured[1].data);
-    }
-    buffer_fini(&captured[0]);
-    buffer_fini(&captured[1]);
-    free(report);
     if (ok) return result;
     pa_result_free(result);
     return NULL;

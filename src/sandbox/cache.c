@@ -17,6 +17,9 @@
 
 #define MAGIC "PAcache1"
 #define MAX_ENTRY_BYTES (UINT64_C(2) << 30)
+/* Workers, who have ids of their own, map entries by a descriptor that they are given; the
+ * directory keeps everybody else out. */
+enum { ENTRY_MODE = 0444 };
 enum { STALE_TEMP_SECONDS = 3600, REMEMBERED_FILE_BYTES = 1 << 20, SETTLED_SECONDS = 2 };
 
 /* At the end of each file, behind what the engine wrote. */
@@ -174,8 +177,8 @@ static bool is_sound(const struct cache *cache, int fd, const char *name) {
     struct stat st;
     struct trailer t;
     uint8_t tag[crypto_onetimeauth_BYTES];
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 077 ||
-        st.st_nlink != 1 || st.st_size <= (off_t)sizeof t ||
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & 07777) != ENTRY_MODE || st.st_nlink != 1 || st.st_size <= (off_t)sizeof t ||
         (uint64_t)st.st_size > MAX_ENTRY_BYTES) {
         return false;
     }
@@ -254,6 +257,7 @@ int cache_commit(struct cache *cache, int fd, const char *temp, const char *name
         if (lseek(fd, 0, SEEK_END) < 0) result = -errno;
     }
     if (result == 0) result = fd_write_all(fd, &t, sizeof t);
+    if (result == 0 && fchmod(fd, ENTRY_MODE) != 0) result = -errno;
     /* No fsync: what a power cut leaves half written has no fitting MAC. */
     if (result == 0 && renameat(cache->dir_fd, temp, cache->dir_fd, name) != 0) result = -errno;
     if (result == 0) return 0;
@@ -296,6 +300,17 @@ int cache_clear(struct cache *cache, struct error *err) {
     return removed;
 }
 
+int cache_overlaps(const struct cache *cache, int fd) {
+    char real[PATH_MAX], own[PATH_MAX], link[32];
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (cache->dir_fd < 0) return 0;
+    if (realpath(link, real) == NULL || realpath(cache->path, own) == NULL) return -1;
+    size_t r = strlen(real), c = strlen(own);
+    bool above = strncmp(own, real, r) == 0 && (own[r] == '/' || own[r] == 0 || r == 1);
+    bool below = strncmp(real, own, c) == 0 && real[c] == '/';
+    return above || below;
+}
+
 /* What a digest is remembered by; the MAC covers all of it. */
 struct memo {
     uint64_t dev, ino, size, mtime_ns, ctime_ns;
@@ -323,38 +338,41 @@ static void memo_write(struct cache *cache, struct memo *memo, const char *name)
     }
 }
 
-int cache_file_digest(struct cache *cache, int fd, const void *data, size_t size,
-                      uint8_t digest[32], struct error *err) {
-    struct stat st;
-    struct memo memo = {0}, found;
+/* The parts of a memo that tell a file; false for files that are not worth it. */
+static bool memo_for(const struct cache *cache, const struct stat *st, struct memo *memo,
+                     char name[CACHE_NAME_BYTES]) {
+    *memo = (struct memo){.dev = st->st_dev,
+                          .ino = st->st_ino,
+                          .size = (uint64_t)st->st_size,
+                          .mtime_ns = nanoseconds(st->st_mtim),
+                          .ctime_ns = nanoseconds(st->st_ctim)};
+    (void)snprintf(name, CACHE_NAME_BYTES, "digest-%llx-%llx", (unsigned long long)memo->dev,
+                   (unsigned long long)memo->ino);
+    return cache->dir_fd >= 0 && st->st_size >= REMEMBERED_FILE_BYTES;
+}
+
+bool cache_find_digest(struct cache *cache, const struct stat *st, uint8_t digest[32]) {
+    struct memo memo, found;
     char name[CACHE_NAME_BYTES];
     uint8_t mac[32];
-    if (fstat(fd, &st) != 0) return error_set_errno(err, PA_INTERNAL, errno, "module's status");
-    bool remembered = cache->dir_fd >= 0 && size >= REMEMBERED_FILE_BYTES;
-    if (remembered) {
-        memo.dev = st.st_dev;
-        memo.ino = st.st_ino;
-        memo.size = (uint64_t)st.st_size;
-        memo.mtime_ns = nanoseconds(st.st_mtim);
-        memo.ctime_ns = nanoseconds(st.st_ctim);
-        (void)snprintf(name, sizeof name, "digest-%llx-%llx", (unsigned long long)memo.dev,
-                       (unsigned long long)memo.ino);
-        _cleanup_(fd_closep) int memo_fd =
-            openat(cache->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (memo_fd >= 0 && read(memo_fd, &found, sizeof found) == (ssize_t)sizeof found) {
-            memo_mac(cache, &found, mac);
-            if (sodium_memcmp(mac, found.mac, sizeof mac) == 0 &&
-                memcmp(&memo, &found, offsetof(struct memo, digest)) == 0) {
-                memcpy(digest, found.digest, 32);
-                return 0;
-            }
-        }
+    if (!memo_for(cache, st, &memo, name)) return false;
+    _cleanup_(fd_closep) int fd =
+        openat(cache->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || read(fd, &found, sizeof found) != (ssize_t)sizeof found) return false;
+    memo_mac(cache, &found, mac);
+    if (sodium_memcmp(mac, found.mac, sizeof mac) != 0 ||
+        memcmp(&memo, &found, offsetof(struct memo, digest)) != 0) {
+        return false;
     }
-    (void)crypto_hash_sha256(digest, data, size);
-    /* Only once its change time is past: a change within the same tick would not show. */
-    if (remembered && time(NULL) - st.st_ctime > SETTLED_SECONDS) {
-        memcpy(memo.digest, digest, 32);
-        memo_write(cache, &memo, name);
-    }
-    return 0;
+    memcpy(digest, found.digest, 32);
+    return true;
+}
+
+void cache_remember_digest(struct cache *cache, const struct stat *st, const uint8_t digest[32]) {
+    struct memo memo;
+    char name[CACHE_NAME_BYTES];
+    if (!memo_for(cache, st, &memo, name)) return;
+    if (time(NULL) - st->st_ctime <= SETTLED_SECONDS) return;
+    memcpy(memo.digest, digest, 32);
+    memo_write(cache, &memo, name);
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 enum { CACHE_KEY_BYTES = 32, CACHE_NAME_BYTES = 72 };
 
@@ -41,9 +42,14 @@ int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *conte
 /* Removes all entries and leftovers. The number removed, or -1. */
 int cache_clear(struct cache *cache, struct error *err);
 
-/* SHA-256 of an open file of `size` bytes mapped at `data`. Large files are remembered by their
- * identity and change time, since hashing 26 MB takes longer than running Python. */
-int cache_file_digest(struct cache *cache, int fd, const void *data, size_t size,
-                      uint8_t digest[32], struct error *err);
+/* Whether the directory `fd` is, holds, or lies within the cache: a guest that can write there
+ * could plant native code. -1 with errno if that cannot be found out. */
+int cache_overlaps(const struct cache *cache, int fd);
+
+/* SHA-256 of large files, remembered by their identity and change time: hashing 26 MB takes longer
+ * than running Python. A file that changed within the last 2 seconds is not remembered, as a change
+ * within the same tick of the clock would not show. */
+bool cache_find_digest(struct cache *cache, const struct stat *st, uint8_t digest[32]);
+void cache_remember_digest(struct cache *cache, const struct stat *st, const uint8_t digest[32]);
 
 #endif

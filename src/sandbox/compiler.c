@@ -19,7 +19,7 @@
 
 /* Descriptors of the compiler process. */
 enum { MODULE_FD = 3, CODE_FD = 4, REPORT_FD = 5, FIRST_OTHER_FD = 6 };
-enum { MAX_REPORT_BYTES = 900, CPU_SECONDS = 600 };
+enum { CPU_SECONDS = 600 };
 #if defined(__SANITIZE_ADDRESS__) /* its shadow of the address space alone takes terabytes */
 #define ADDRESS_SPACE_BYTES RLIM_INFINITY
 #else
@@ -44,7 +44,7 @@ static bool starts_with(const uint8_t *data, size_t size, const char *magic, siz
 
 int compiler_main(int argc, char **argv) {
     struct stat st;
-    char text[MAX_REPORT_BYTES];
+    char text[COMPILER_REPORT_BYTES];
     wasm_byte_vec_t wasm = {0}, code;
     wasmtime_module_t *module;
     wasmtime_error_t *error;
@@ -96,13 +96,6 @@ int compiler_main(int argc, char **argv) {
     _exit(0); /* nothing to tidy up */
 }
 
-static int module_memfd(const void *data, size_t size, struct error *err) {
-    _cleanup_(fd_closep) int fd = memfd_create("module", MFD_CLOEXEC);
-    int result = fd < 0 ? -errno : fd_write_all(fd, data, size);
-    if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "hand over the module");
-    return steal_fd(&fd);
-}
-
 static int spawn(const char *helper, unsigned variant, const int fds[3], pid_t *pid) {
     char number[16];
     char *argv[] = {(char *)"polyagent", (char *)COMPILER_ROLE, number, NULL};
@@ -125,49 +118,42 @@ static int spawn(const char *helper, unsigned variant, const int fds[3], pid_t *
     return result;
 }
 
-/* Reads what the compiler says until it closes the pipe; what it says is text of a stranger. */
-static int listen_to(int fd, uint64_t deadline_ns, char text[MAX_REPORT_BYTES]) {
-    size_t used = 0;
-    for (;;) {
-        struct pollfd pfd = {.fd = fd, .events = POLLIN};
-        uint64_t now_ns = clock_now_ns();
-        if (now_ns >= deadline_ns) return -ETIMEDOUT;
-        struct timespec left = clock_timespec(deadline_ns - now_ns);
-        if (ppoll(&pfd, 1, &left, NULL) <= 0) continue;
-        char chunk[256];
-        ssize_t got = read(fd, chunk, sizeof chunk);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
-        for (ssize_t i = 0; i < got && used < MAX_REPORT_BYTES - 1; i++) {
-            text[used++] = (unsigned char)chunk[i] < ' ' || chunk[i] == 127 ? '?' : chunk[i];
-        }
+int compiler_start(struct compiler *compiler, const char *helper, int module_fd, unsigned variant,
+                   int out_fd, struct error *err) {
+    int pipe_fds[2];
+    *compiler = (struct compiler){.report_fd = -1};
+    if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "pipe");
     }
-    text[used] = 0;
-    return 0;
+    const int fds[3] = {module_fd, out_fd, pipe_fds[1]};
+    int result = spawn(helper, variant, fds, &compiler->pid);
+    (void)close(pipe_fds[1]);
+    compiler->report_fd = pipe_fds[0];
+    if (result == 0) return 0;
+    fd_closep(&compiler->report_fd);
+    return error_set_errno(err, PA_INTERNAL, result,
+                           "start the compiler %s (POLYAGENT_HELPER names another)", helper);
 }
 
-int compiler_run(const char *helper, const void *data, size_t size, unsigned variant, int out_fd,
-                 uint64_t timeout_ms, struct error *err) {
-    char text[MAX_REPORT_BYTES] = "";
-    int pipe_fds[2] = {-1, -1}, status;
-    pid_t pid;
-    _cleanup_(fd_closep) int module_fd = module_memfd(data, size, err);
-    if (module_fd < 0) return -1;
-    if (pipe2(pipe_fds, O_CLOEXEC) != 0) return error_set_errno(err, PA_INTERNAL, errno, "pipe");
-    const int fds[3] = {module_fd, out_fd, pipe_fds[1]};
-    int result = spawn(helper, variant, fds, &pid);
-    (void)close(pipe_fds[1]);
-    if (result != 0) {
-        (void)close(pipe_fds[0]);
-        return error_set_errno(err, PA_INTERNAL, result,
-                               "start the compiler %s (POLYAGENT_HELPER names another)", helper);
+int compiler_listen(struct compiler *compiler) {
+    char chunk[256];
+    ssize_t got = read(compiler->report_fd, chunk, sizeof chunk);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) return 1;
+    for (ssize_t i = 0; i < got && compiler->used < COMPILER_REPORT_BYTES - 1; i++) {
+        bool odd = (unsigned char)chunk[i] < ' ' || chunk[i] == 127; /* text of a stranger */
+        compiler->text[compiler->used++] = odd ? '?' : chunk[i];
     }
-    result = listen_to(pipe_fds[0], clock_deadline_ns(timeout_ms), text);
-    (void)close(pipe_fds[0]);
-    if (result == -ETIMEDOUT) (void)kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    return got > 0;
+}
+
+int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, struct error *err) {
+    int status = 0;
+    const char *text = compiler->text;
+    fd_closep(&compiler->report_fd);
+    if (late) (void)kill(compiler->pid, SIGKILL); /* not reaped yet, so the id is still its own */
+    while (waitpid(compiler->pid, &status, 0) < 0 && errno == EINTR) {
     }
-    if (result == -ETIMEDOUT) {
+    if (late) {
         return error_set(err, PA_INVALID_MODULE,
                          "Invalid WASM module: it takes more than %llu s to compile",
                          (unsigned long long)(timeout_ms / 1000));
@@ -180,5 +166,21 @@ int compiler_run(const char *helper, const void *data, size_t size, unsigned var
                          "the module needs more memory or time than compiling may take",
                          WTERMSIG(status), strsignal(WTERMSIG(status)));
     }
-    return error_set(err, PA_INTERNAL, "%s is no polyagent: it cannot compile", helper);
+    return error_set(err, PA_INTERNAL, "the helper is no polyagent: it cannot compile");
+}
+
+int compiler_run(const char *helper, int module_fd, unsigned variant, int out_fd,
+                 uint64_t timeout_ms, struct error *err) {
+    struct compiler compiler;
+    bool late = false;
+    uint64_t deadline_ns = clock_deadline_ns(timeout_ms);
+    if (compiler_start(&compiler, helper, module_fd, variant, out_fd, err) != 0) return -1;
+    while (!late) {
+        struct pollfd pfd = {.fd = compiler.report_fd, .events = POLLIN};
+        uint64_t now_ns = clock_now_ns();
+        late = now_ns >= deadline_ns;
+        struct timespec left = clock_timespec(late ? 0 : deadline_ns - now_ns);
+        if (!late && ppoll(&pfd, 1, &left, NULL) > 0 && compiler_listen(&compiler) == 0) break;
+    }
+    return compiler_finish(&compiler, late, timeout_ms, err);
 }

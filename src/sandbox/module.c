@@ -1,5 +1,6 @@
 #include "sandbox/module.h"
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "sandbox/compiler.h"
 
@@ -7,52 +8,116 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+#define IMAGE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 
 static int check_size(uint64_t size, uint64_t max_bytes, struct error *err) {
-    if (size <= max_bytes) return 0;
-    return error_set(err, PA_MODULE_TOO_LARGE,
-                     "WASM module too large: %llu bytes, allowed are %llu; raise --max-module",
-                     (unsigned long long)size, (unsigned long long)max_bytes);
+    if (size > max_bytes) {
+        return error_set(err, PA_MODULE_TOO_LARGE,
+                         "WASM module too large: %llu bytes, allowed are %llu; raise --max-module",
+                         (unsigned long long)size, (unsigned long long)max_bytes);
+    }
+    if (size == 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: it is empty");
+    return 0;
 }
 
-int module_open_file(struct pa_module *module, struct cache *cache, const char *path,
-                     uint64_t max_bytes, struct error *err) {
+/* Seals `fd`, a memfd of `size` bytes, and hashes what is in it from now on. */
+static int seal_image(int fd, size_t size, uint8_t digest[32], struct error *err) {
+    if (fcntl(fd, F_ADD_SEALS, IMAGE_SEALS) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "seal the module");
+    }
+    void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED) return error_set_errno(err, PA_INTERNAL, errno, "map the module");
+    (void)crypto_hash_sha256(digest, data, size);
+    (void)munmap(data, size);
+    return 0;
+}
+
+static int new_image(struct error *err) {
+    int fd = memfd_create("module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) error_set_errno(err, PA_INTERNAL, errno, "copy the module");
+    return fd;
+}
+
+/* Copies the first `size` bytes of a file; it may be shrinking meanwhile. */
+static int copy_file(int from, int to, size_t size, struct error *err) {
+    static const size_t chunk_bytes = 1 << 20;
+    _cleanup_(freep) uint8_t *chunk = malloc(chunk_bytes);
+    if (chunk == NULL) return error_set(err, PA_INTERNAL, "copy the module: out of memory");
+    for (size_t done = 0; done < size;) {
+        size_t part = size - done < chunk_bytes ? size - done : chunk_bytes;
+        ssize_t got = pread(from, chunk, part, (off_t)done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return error_set_errno(err, PA_DENIED, errno, "read the module");
+        if (got == 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: it shrank");
+        int result = fd_write_all(to, chunk, (size_t)got);
+        if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "copy the module");
+        done += (size_t)got;
+    }
+    return 0;
+}
+
+/* Replaces the module's file by an image of it. */
+static int take_image(struct pa_module *module, size_t size, uint8_t digest[32],
+                      struct error *err) {
+    _cleanup_(fd_closep) int fd = new_image(err);
+    if (fd < 0 || copy_file(module->fd, fd, size, err) != 0 ||
+        seal_image(fd, size, digest, err) != 0) {
+        return -1;
+    }
+    (void)close(module->fd);
+    module->fd = steal_fd(&fd);
+    module->is_image = true;
+    return 0;
+}
+
+int module_open_fd(struct pa_module *module, struct cache *cache, int fd, uint64_t max_bytes,
+                   struct error *err) {
     struct stat st;
-    *module = (struct pa_module){0};
-    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        enum pa_status status = errno == ENOENT || errno == ENOTDIR ? PA_NOT_FOUND : PA_DENIED;
-        return error_set_errno(err, status, errno, "cannot read %s", path);
+    *module = (struct pa_module){.fd = -1};
+    if (fstat(fd, &st) != 0) return error_set_errno(err, PA_DENIED, errno, "look at the module");
+    if (!S_ISREG(st.st_mode)) return error_set(err, PA_INVALID_ARGUMENT, "not a regular file");
+    if (check_size((uint64_t)st.st_size, max_bytes, err) != 0) return -1;
+    module->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (module->fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "keep the module");
+    if (cache_find_digest(cache, &st, module->digest)) return 0;
+    if (take_image(module, (size_t)st.st_size, module->digest, err) == 0) {
+        cache_remember_digest(cache, &st, module->digest);
+        return 0;
     }
-    if (!S_ISREG(st.st_mode)) {
-        return error_set(err, PA_INVALID_ARGUMENT, "cannot read %s: not a regular file", path);
-    }
-    if (check_size((uint64_t)st.st_size, max_bytes, err) != 0) return error_prefix(err, "%s", path);
-    if (st.st_size == 0) {
-        return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s is empty", path);
-    }
-    void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) return error_set_errno(err, PA_INTERNAL, errno, "map %s", path);
-    module->data = data;
-    module->size = (size_t)st.st_size;
-    module->mapped = true;
-    if (cache_file_digest(cache, fd, data, module->size, module->digest, err) == 0) return 0;
     module_fini(module);
     return -1;
 }
 
+int module_open_file(struct pa_module *module, struct cache *cache, const char *path,
+                     uint64_t max_bytes, struct error *err) {
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        enum pa_status status = errno == ENOENT || errno == ENOTDIR ? PA_NOT_FOUND : PA_DENIED;
+        return error_set_errno(err, status, errno, "cannot read %s", path);
+    }
+    if (module_open_fd(module, cache, fd, max_bytes, err) == 0) return 0;
+    if (err->code == PA_INVALID_ARGUMENT || err->code == PA_DENIED) {
+        return error_prefix(err, "cannot read %s", path);
+    }
+    return err->code == PA_MODULE_TOO_LARGE ? error_prefix(err, "%s", path) : -1;
+}
+
 int module_copy(struct pa_module *module, const void *data, size_t size, uint64_t max_bytes,
                 struct error *err) {
-    *module = (struct pa_module){0};
+    *module = (struct pa_module){.fd = -1};
     if (check_size(size, max_bytes, err) != 0) return -1;
-    if (size == 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: it is empty");
-    uint8_t *copy = malloc(size);
-    if (copy == NULL) return error_set(err, PA_INTERNAL, "module: out of memory");
-    memcpy(copy, data, size);
-    module->data = copy;
-    module->size = size;
-    (void)crypto_hash_sha256(module->digest, copy, size);
+    _cleanup_(fd_closep) int fd = new_image(err);
+    if (fd < 0) return -1;
+    int result = fd_write_all(fd, data, size);
+    if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "copy the module");
+    if (seal_image(fd, size, module->digest, err) != 0) return -1;
+    module->fd = steal_fd(&fd);
+    module->is_image = true;
     return 0;
 }
 
@@ -60,57 +125,118 @@ void module_fini(struct pa_module *module) {
     for (int i = 0; i < ENGINE_VARIANTS; i++) {
         if (module->code[i] != NULL) wasmtime_module_delete(module->code[i]);
     }
-    if (module->mapped) {
-        (void)munmap((void *)(uintptr_t)module->data, module->size);
-    } else {
-        free((void *)(uintptr_t)module->data);
-    }
-    *module = (struct pa_module){0};
+    fd_closep(&module->fd);
+    *module = (struct pa_module){.fd = -1};
 }
 
-/* Maps native code. The descriptor stays the caller's. */
-static int load_code(struct engine *engine, int fd, wasmtime_module_t **out, struct error *err) {
-    char path[32], text[300];
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    wasmtime_error_t *error = wasmtime_module_deserialize_file(engine->wasm, path, out);
+int module_image(struct pa_module *module, struct error *err) {
+    struct stat st;
+    uint8_t digest[32];
+    if (module->is_image) return module->fd;
+    if (fstat(module->fd, &st) != 0 || st.st_size <= 0) {
+        error_set(err, PA_INVALID_MODULE, "Invalid WASM module: the file is gone");
+        return -1;
+    }
+    if (take_image(module, (size_t)st.st_size, digest, err) != 0) return -1;
+    if (memcmp(digest, module->digest, sizeof digest) == 0) return module->fd;
+    error_set(err, PA_INVALID_MODULE, "Invalid WASM module: the file changed; try again");
+    return -1;
+}
+
+void module_code_name(const uint8_t digest[32], unsigned variant, char name[CACHE_NAME_BYTES]) {
+    char settings[256];
+    engine_describe(variant, settings, sizeof settings);
+    cache_entry_name(digest, settings, name);
+}
+
+static int check_loaded(wasmtime_error_t *error, struct error *err) {
+    char text[300];
     if (error == NULL) return 0;
     engine_error_text(error, text, sizeof text);
     return error_set(err, PA_INTERNAL, "load compiled code: %s", text);
 }
 
-static int compile(struct pa_module *module, struct engine *engine, struct cache *cache,
-                   const char *name, const char *helper, uint64_t timeout_ms, struct error *err) {
-    char temp[CACHE_NAME_BYTES];
+wasmtime_module_t *module_load(struct engine *engine, const char *path, struct error *err) {
+    wasmtime_module_t *module = NULL;
+    wasmtime_error_t *error = wasmtime_module_deserialize_file(engine->wasm, path, &module);
+    return check_loaded(error, err) == 0 ? module : NULL;
+}
+
+/* The kernel aligns a mapping to huge pages only if its size is a multiple of theirs: the engine
+ * ignores what stands behind its own bytes. */
+static uint8_t *read_padded(int fd, size_t *size, struct error *err) {
+    struct stat st;
+    if (fstat(fd, &st) != 0 || st.st_size <= 0) {
+        error_set_errno(err, PA_INTERNAL, errno, "size of the compiled code");
+        return NULL;
+    }
+    size_t bytes = (size_t)st.st_size;
+    *size = (bytes + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1);
+    uint8_t *data = calloc(1, *size);
+    for (size_t done = 0; data != NULL && done < bytes;) {
+        ssize_t got = pread(fd, data + done, bytes - done, (off_t)done);
+        if (got <= 0) {
+            free(data);
+            data = NULL;
+        } else {
+            done += (size_t)got;
+        }
+    }
+    if (data == NULL) error_set_errno(err, PA_INTERNAL, errno, "read the compiled code");
+    return data;
+}
+
+wasmtime_module_t *module_load_copy(struct engine *engine, int fd, struct error *err) {
+    size_t size;
+    void *start, *end;
+    wasmtime_module_t *module = NULL;
+    _cleanup_(freep) uint8_t *data = read_padded(fd, &size, err);
+    if (data == NULL) return NULL;
+    wasmtime_error_t *error = wasmtime_module_deserialize(engine->wasm, data, size, &module);
+    if (check_loaded(error, err) != 0) return NULL;
+    wasmtime_module_image_range(module, &start, &end);
+    uintptr_t low = (uintptr_t)start & ~(HUGE_PAGE_BYTES - 1);
+    for (; low < (uintptr_t)end; low += HUGE_PAGE_BYTES)
+        (void)madvise((void *)low, HUGE_PAGE_BYTES, MADV_COLLAPSE); /* or stay as they are */
+    return module;
+}
+
+/* Compiles into the cache, or into a memfd without one. A descriptor of the code. */
+static int compile(struct pa_module *module, unsigned variant, struct cache *cache,
+                   const char *helper, uint64_t timeout_ms, struct error *err) {
+    char temp[CACHE_NAME_BYTES], name[CACHE_NAME_BYTES];
     bool cached = cache->dir_fd >= 0;
+    int image = module_image(module, err);
+    if (image < 0) return -1;
     _cleanup_(fd_closep) int fd =
         cached ? cache_begin(cache, temp) : memfd_create("code", MFD_CLOEXEC);
     if (fd < 0) {
-        return error_set_errno(err, PA_INTERNAL, errno, "make a file for compiled code in %s",
-                               cached ? cache->path : "memory");
+        error_set_errno(err, PA_INTERNAL, errno, "make a file for compiled code in %s",
+                        cached ? cache->path : "memory");
+        return -1;
     }
-    if (compiler_run(helper, module->data, module->size, engine->variant, fd, timeout_ms, err) !=
-        0) {
+    if (compiler_run(helper, image, variant, fd, timeout_ms, err) != 0) {
         if (cached) cache_abort(cache, temp);
         return -1;
     }
+    module_code_name(module->digest, variant, name);
     if (cached && cache_commit(cache, fd, temp, name, err) != 0) return -1;
-    return load_code(engine, fd, &module->code[engine->variant], err);
+    return steal_fd(&fd);
 }
 
 const wasmtime_module_t *module_code(struct pa_module *module, struct engine *engine,
                                      struct cache *cache, const char *helper,
-                                     uint64_t compile_timeout_ms, struct error *err) {
+                                     uint64_t compile_timeout_ms, bool *hit, struct error *err) {
     wasmtime_module_t **code = &module->code[engine->variant];
-    char settings[256], name[CACHE_NAME_BYTES];
+    char name[CACHE_NAME_BYTES], path[32];
+    *hit = true;
     if (*code != NULL) return *code;
-    engine_describe(engine->variant, settings, sizeof settings);
-    cache_entry_name(module->digest, settings, name);
+    module_code_name(module->digest, engine->variant, name);
     _cleanup_(fd_closep) int fd = cache_load(cache, name);
-    if (fd >= 0 && load_code(engine, fd, code, err) == 0) {
-        module->cache_hit = true;
-        return *code;
-    }
-    module->cache_hit = false;
-    if (compile(module, engine, cache, name, helper, compile_timeout_ms, err) != 0) return NULL;
+    *hit = fd >= 0;
+    if (fd < 0) fd = compile(module, engine->variant, cache, helper, compile_timeout_ms, err);
+    if (fd < 0) return NULL;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    *code = module_load(engine, path, err);
     return *code;
 }

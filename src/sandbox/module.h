@@ -1,4 +1,4 @@
-/* A module: its bytes, its digest, and the native code of the variants that were needed so far. */
+/* A module: a descriptor of its bytes, its digest, and ways to its native code. */
 #ifndef PA_SANDBOX_MODULE_H
 #define PA_SANDBOX_MODULE_H
 
@@ -6,26 +6,40 @@
 #include "sandbox/engine.h"
 
 struct pa_module {
-    const uint8_t *data;
-    size_t size;
-    bool mapped; /* data is a file mapping; else it was allocated */
+    int fd;        /* owned: the file itself, or a sealed memfd with its bytes */
+    bool is_image; /* fd is a sealed memfd */
     uint8_t digest[32];
-    wasmtime_module_t *code[ENGINE_VARIANTS]; /* owned */
-    bool cache_hit;                           /* of the variant that ran last */
+    wasmtime_module_t *code[ENGINE_VARIANTS]; /* owned; of runs within this process */
 };
 
-/* Fill `module` from a file, or by copying bytes. 0 or -1; on failure there is nothing to release.
- */
+/* Fill `module` from a file, from an open one (which stays the caller's), or by copying bytes. 0 or
+ * -1; on failure there is nothing to release. */
 int module_open_file(struct pa_module *module, struct cache *cache, const char *path,
                      uint64_t max_bytes, struct error *err);
+int module_open_fd(struct pa_module *module, struct cache *cache, int fd, uint64_t max_bytes,
+                   struct error *err);
 int module_copy(struct pa_module *module, const void *data, size_t size, uint64_t max_bytes,
                 struct error *err);
 void module_fini(struct pa_module *module);
 
+/* A sealed memfd with bytes that have the module's digest, to compile from: a file may change after
+ * it was hashed. The module keeps it. -1 on error. */
+int module_image(struct pa_module *module, struct error *err);
+
+/* The name of the cache's entry for the code of a variant. */
+void module_code_name(const uint8_t digest[32], unsigned variant, char name[CACHE_NAME_BYTES]);
+
 /* The code for `engine`: from the cache, or compiled by `helper` and put there. NULL on error; the
- * module keeps it. */
+ * module keeps it. `hit` tells which. */
 const wasmtime_module_t *module_code(struct pa_module *module, struct engine *engine,
                                      struct cache *cache, const char *helper,
-                                     uint64_t compile_timeout_ms, struct error *err);
+                                     uint64_t compile_timeout_ms, bool *hit, struct error *err);
+
+/* Maps native code from a file that is known to be ours: its pages are read as they are needed. */
+wasmtime_module_t *module_load(struct engine *engine, const char *path, struct error *err);
+
+/* The same by copying it into huge pages, where the kernel has them: slower to load, but a fork
+ * then neither copies page tables for it nor takes faults on it. */
+wasmtime_module_t *module_load_copy(struct engine *engine, int fd, struct error *err);
 
 #endif

@@ -14,8 +14,11 @@ struct run { /* one in progress */
     struct engine *engine;
     const struct pa_job *job;
     struct run_report *report;
-    wasmtime_store_t *store; /* owned */
-    struct wasi *wasi;       /* owned */
+    wasmtime_store_t *store;                 /* owned */
+    struct wasi *wasi;                       /* owned */
+    const struct run_checkpoint *checkpoint; /* NULL: none */
+    uint64_t cpu_start_ns;
+    void (*ended)(void);
 };
 
 static void verdict(struct run_report *report, enum pa_status status, const char *format, ...)
@@ -230,7 +233,8 @@ static bool check_imports(struct run *run, const wasmtime_module_t *module) {
     return ok;
 }
 
-static void run_in_store(struct run *run, const wasmtime_module_t *module) {
+static void run_in_store(struct run *run, const wasmtime_module_t *module,
+                         const struct run_setup *setup) {
     wasmtime_context_t *context = wasmtime_store_context(run->store);
     const struct pa_limits *limits = &run->job->limits;
     wasmtime_instance_t instance;
@@ -255,6 +259,7 @@ static void run_in_store(struct run *run, const wasmtime_module_t *module) {
         }
     }
     run->report->started_ns = clock_now_ns();
+    if (setup->before_guest != NULL) setup->before_guest(setup->before_guest_context);
     wasmtime_error_t *error =
         wasmtime_linker_instantiate(run->engine->linker, context, module, &instance, &trap);
     if (error != NULL || trap != NULL) { /* of the start function, or a segment out of bounds */
@@ -271,17 +276,13 @@ static void run_in_store(struct run *run, const wasmtime_module_t *module) {
     if (run->engine->variant & ENGINE_FUEL) {
         error = wasmtime_context_get_fuel(context, &left);
         if (error != NULL) wasmtime_error_delete(error);
-        run->report->fuel = limits->max_fuel - left;
+        run->report->fuel = run->job->limits.max_fuel - left; /* of the job that it ended with */
     }
 }
 
-void run_module(struct engine *engine, const wasmtime_module_t *module, const struct pa_job *job,
-                const struct wasi_mount_config *mounts, const int output_fds[2],
-                struct buffer *captured, uint64_t deadline_ns, struct run_report *report) {
-    struct run run = {.engine = engine, .job = job, .report = report};
-    struct error err = {0};
-    uint64_t cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
-    const struct wasi_config config = {
+static struct wasi_config world_of(const struct run_setup *setup) {
+    const struct pa_job *job = setup->job;
+    return (struct wasi_config){
         .argv = job->argv,
         .argc = job->argc,
         .env = job->env,
@@ -291,11 +292,12 @@ void run_module(struct engine *engine, const wasmtime_module_t *module, const st
         .stdin_bytes = job->stdin_bytes,
         .job_data = job->job_data,
         .job_bytes = job->job_bytes,
-        .stdout_sink = {.fd = output_fds[0], .capture = captured},
-        .stderr_sink = {.fd = output_fds[1], .capture = captured != NULL ? captured + 1 : NULL},
+        .stdout_sink = {.fd = setup->output_fds[0], .capture = setup->captured},
+        .stderr_sink = {.fd = setup->output_fds[1],
+                        .capture = setup->captured != NULL ? setup->captured + 1 : NULL},
         .output_limit_bytes = job->limits.output_limit_bytes,
         .output_truncate = job->output_truncate,
-        .mounts = mounts,
+        .mounts = setup->mounts,
         .mount_count = job->mount_count,
         .max_open_files = job->limits.max_open_files,
         .workspace_bytes = job->limits.workspace_bytes,
@@ -304,30 +306,84 @@ void run_module(struct engine *engine, const wasmtime_module_t *module, const st
         .deny_random = job->deny_random,
         .deterministic = job->deterministic,
         .seed = job->seed,
-        .deadline_ns = deadline_ns,
+        .deadline_ns = setup->deadline_ns,
         .trace_fd = job->trace_fd,
-        .counts = report->output,
+        .counts = setup->report->output,
     };
-    report->started_ns = clock_now_ns();
+}
+
+static void take_setup(struct run *run, const struct run_setup *setup) {
+    struct engine *engine = run->engine;
+    run->job = setup->job;
+    run->report = setup->report;
+    run->ended = setup->ended;
+    run->report->started_ns = clock_now_ns();
+    run->cpu_start_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+    engine->memory_limit_bytes = setup->job->limits.memory_limit_bytes;
+    engine->peak_memory_bytes = &setup->report->peak_memory_bytes;
+    engine->memory_refused = false;
+}
+
+static void at_first_input(void *context) {
+    struct run *run = context;
+    run->checkpoint->reached(run, run->checkpoint->context);
+}
+
+int run_resume(struct run *run, const struct run_setup *setup, struct error *err) {
+    const struct wasi_config world = world_of(setup);
+    const struct guest_memory *memory = run->engine->memory;
+    if (wasi_rebind(run->wasi, &world, err) != 0) return -1;
+    take_setup(run, setup);
+    if (memory != NULL) setup->report->peak_memory_bytes = memory->size_bytes;
+    if (memory != NULL && memory->size_bytes > run->engine->memory_limit_bytes) {
+        return error_set(err, PA_MEMORY_LIMIT,
+                         "Memory limit exceeded: the interpreter itself needs %llu bytes",
+                         (unsigned long long)memory->size_bytes);
+    }
+    if (run->engine->variant & ENGINE_FUEL) {
+        wasmtime_error_t *error = wasmtime_context_set_fuel(wasmtime_store_context(run->store),
+                                                            setup->job->limits.max_fuel);
+        if (error != NULL) {
+            wasmtime_error_delete(error);
+            return error_set(err, PA_INTERNAL, "fuel cannot be set");
+        }
+    }
+    return 0;
+}
+
+static void finish_report(struct run *run) {
+    run->report->ended_ns = clock_now_ns();
+    run->report->cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - run->cpu_start_ns;
+    run->report->finished = true;
+}
+
+void run_module(struct engine *engine, const wasmtime_module_t *module,
+                const struct run_setup *setup, const struct run_checkpoint *checkpoint) {
+    struct run run = {.engine = engine, .checkpoint = checkpoint};
+    struct wasi_config config = world_of(setup);
+    struct error err = {0};
+    if (checkpoint != NULL) {
+        config.before_input = at_first_input;
+        config.before_input_context = &run;
+    }
+    take_setup(&run, setup);
     run.wasi = wasi_new(&config, &err);
     if (run.wasi == NULL) {
-        verdict(report, err.code, "%s", err.text);
+        verdict(run.report, err.code, "%s", err.text);
     } else {
         engine->wasi = run.wasi;
-        engine->memory_limit_bytes = job->limits.memory_limit_bytes;
-        engine->peak_memory_bytes = &report->peak_memory_bytes;
-        engine->memory_refused = false;
         run.store = wasmtime_store_new(engine->wasm, NULL, NULL);
         if (run.store == NULL) {
-            verdict(report, PA_INTERNAL, "store: out of memory");
+            verdict(run.report, PA_INTERNAL, "store: out of memory");
         } else {
-            run_in_store(&run, module);
+            run_in_store(&run, module, setup);
+            finish_report(&run);
+            if (run.ended != NULL) run.ended();
             wasmtime_store_delete(run.store); /* after a trap a store must not be used again */
         }
         engine->wasi = NULL;
         wasi_free(run.wasi);
     }
-    report->ended_ns = clock_now_ns();
-    report->cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
-    report->finished = true;
+    finish_report(&run);
+    if (run.ended != NULL) run.ended();
 }

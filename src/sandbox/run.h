@@ -21,10 +21,37 @@ struct run_report {
     char backtrace[8192];
 };
 
-/* `captured` (stdout, stderr) are used where the job has no descriptors of its own; may be NULL.
- * `mounts` has job->mount_count entries. `deadline_ns` ends calls that block in the host. */
-void run_module(struct engine *engine, const wasmtime_module_t *module, const struct pa_job *job,
-                const struct wasi_mount_config *mounts, const int output_fds[2],
-                struct buffer *captured, uint64_t deadline_ns, struct run_report *report);
+/* What a run gets; everything stays the caller's and must live until run_module() returns. */
+struct run_setup {
+    const struct pa_job *job;
+    const struct wasi_mount_config *mounts; /* job->mount_count entries */
+    int output_fds[2];                      /* stdout, stderr, where there is no `captured` */
+    struct buffer *captured;                /* two, or NULL */
+    uint64_t deadline_ns;                   /* ends calls that block in the host */
+    struct run_report *report;
+    /* If not NULL: called once, when all is ready and the guest's first instruction is next. */
+    void (*before_guest)(void *context);
+    void *before_guest_context;
+    /* If not NULL: called when the report is complete, before anything is released. */
+    void (*ended)(void);
+};
+
+struct run; /* in progress */
+
+/* Called once, in the middle of the guest's first read of its standard input: the checkpoint of a
+ * warm interpreter. It calls run_resume() or stops the run. */
+struct run_checkpoint {
+    void (*reached)(struct run *run, void *context);
+    void *context;
+};
+
+/* `checkpoint` may be NULL. */
+void run_module(struct engine *engine, const wasmtime_module_t *module,
+                const struct run_setup *setup, const struct run_checkpoint *checkpoint);
+
+/* At the checkpoint: from here on the guest serves `setup`, whose job has the mounts (by name), the
+ * open files, and the mode of determinism that the run was started with. Fuel, memory and time are
+ * counted anew. -1 with `err`: the guest must not go on. */
+int run_resume(struct run *run, const struct run_setup *setup, struct error *err);
 
 #endif

@@ -65,8 +65,8 @@ static int by_name(const void *left, const void *right) {
 
 static wasi_errno read_listing(struct wasi *w, int dir_fd, struct wasi_listing **out) {
     /* A descriptor of its own: the position of the guest's stays untouched. */
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return wasi_from_errno(errno);
+    int fd = wasi_path_resolve(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) return (wasi_errno)-fd;
     DIR *dir = fdopendir(fd);
     struct wasi_listing *listing = calloc(1, sizeof *listing);
     wasi_errno e = dir == NULL || listing == NULL ? WASI_ENOMEM : WASI_SUCCESS;

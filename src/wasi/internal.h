@@ -81,6 +81,9 @@ struct wasi {
     enum wasi_stop stop;
     uint32_t exit_code;
     int trace_fd;
+    void (*before_input)(void *context); /* NULL: none, or called already */
+    void *before_input_context;
+    uint32_t mount_count;
 };
 
 /* descriptor.c: the table */
@@ -117,6 +120,7 @@ wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, struct iove
 void wasi_listing_free(struct wasi_listing *listing);
 
 /* stream.c */
+void wasi_reach_input(struct wasi *w); /* the checkpoint, if there is one ahead */
 wasi_errno wasi_stream_read(struct wasi *w, struct wasi_fd *in, const struct iovec *iov, int count,
                             size_t *done);
 wasi_errno wasi_stream_write(struct wasi *w, struct wasi_fd *out, const struct iovec *iov,

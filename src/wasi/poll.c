@@ -69,6 +69,7 @@ static void look_at_fd(struct wasi *w, const struct subscription *sub, struct ev
         *event = failed(e);
         return;
     }
+    if (entry->kind == WASI_INPUT) wasi_reach_input(w);
     bool waits = (entry->kind == WASI_INPUT && entry->job.left == 0 && entry->host_fd >= 0) ||
                  (entry->kind == WASI_OUTPUT && entry->host_fd >= 0);
     if (waits && !w->deterministic) {

@@ -34,9 +34,16 @@ static size_t read_bytes(struct wasi_bytes *bytes, const struct iovec *iov, int 
     return done;
 }
 
+void wasi_reach_input(struct wasi *w) {
+    void (*reached)(void *context) = w->before_input;
+    w->before_input = NULL;
+    if (reached != NULL) reached(w->before_input_context);
+}
+
 wasi_errno wasi_stream_read(struct wasi *w, struct wasi_fd *in, const struct iovec *iov, int count,
                             size_t *done) {
     *done = 0;
+    wasi_reach_input(w);
     if (in->job.left > 0 || in->input.data != NULL) {
         *done = read_bytes(in->job.left > 0 ? &in->job : &in->input, iov, count);
         return WASI_SUCCESS;

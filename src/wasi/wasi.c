@@ -32,28 +32,63 @@ static int copy_strings(const char *what, const char *const *strings, size_t cou
     return 0;
 }
 
+/* What the job brings and the guest has not seen yet. `fds[0..2]` may have been closed by it. */
 static void set_stdio(struct wasi *w, const struct wasi_config *config) {
     const struct wasi_sink_config *sinks[] = {&config->stdout_sink, &config->stderr_sink};
-    w->fds[0] = (struct wasi_fd){.kind = WASI_INPUT,
-                                 .host_fd = config->stdin_data == NULL ? config->stdin_fd : -1,
-                                 .rights_base = WASI_RIGHTS_STREAM | WASI_RIGHT_FD_READ,
-                                 .job = {config->job_data, config->job_bytes},
-                                 .input = {config->stdin_data, config->stdin_bytes}};
+    if (w->fds[0].kind == WASI_INPUT) {
+        w->fds[0].host_fd = config->stdin_data == NULL ? config->stdin_fd : -1;
+        w->fds[0].job = (struct wasi_bytes){config->job_data, config->job_bytes};
+        w->fds[0].input = (struct wasi_bytes){config->stdin_data, config->stdin_bytes};
+    }
     for (int i = 0; i < 2; i++) {
         int fd = sinks[i]->capture == NULL ? sinks[i]->fd : -1;
         w->streams[i] = (struct wasi_stream){
             .fd = fd, .capture = sinks[i]->capture, .counts = &config->counts[i]};
+        if (w->fds[i + 1].kind == WASI_OUTPUT) w->fds[i + 1].host_fd = fd;
+    }
+}
+
+static void open_stdio(struct wasi *w) {
+    w->fds[0] = (struct wasi_fd){
+        .kind = WASI_INPUT, .host_fd = -1, .rights_base = WASI_RIGHTS_STREAM | WASI_RIGHT_FD_READ};
+    for (int i = 0; i < 2; i++) {
         w->fds[i + 1] = (struct wasi_fd){.kind = WASI_OUTPUT,
-                                         .host_fd = fd,
+                                         .host_fd = -1,
                                          .rights_base = WASI_RIGHTS_STREAM | WASI_RIGHT_FD_WRITE,
                                          .stream = &w->streams[i]};
     }
 }
 
+static void set_rules(struct wasi *w, const struct wasi_config *config) {
+    w->output_limit_bytes = config->output_limit_bytes;
+    w->output_truncate = config->output_truncate;
+    w->deny_clock = config->deny_clock;
+    w->deny_random = config->deny_random;
+    w->deadline_ns = config->deadline_ns;
+    w->quota_bytes = config->workspace_bytes;
+    w->quota_inodes = config->workspace_inodes;
+    w->trace_fd = config->trace_fd;
+    memset(w->random_key, 0, sizeof w->random_key);
+    memcpy(w->random_key, &config->seed, sizeof config->seed);
+    w->random_block = 0;
+}
+
+/* A directory of the guest's and what may be done in it. */
+static void set_mount(struct wasi_fd *entry, const struct wasi_mount_config *mount, int fd) {
+    uint64_t lacking = mount->writable ? 0 : WASI_RIGHTS_MUTATE;
+    entry->kind = WASI_DIRECTORY;
+    entry->host_fd = fd;
+    entry->rights_base = WASI_RIGHTS_DIRECTORY & ~lacking;
+    /* The right to write is inherited even from a read-only mount: libc asks only for what is
+     * inherited, and would turn open(O_WRONLY) into a read-only one without a word. path_open
+     * answers EROFS instead. */
+    entry->rights_inheriting = (WASI_RIGHTS_DIRECTORY & ~lacking) | WASI_RIGHTS_FILE;
+    entry->writable_mount = mount->writable;
+}
+
 static int set_mounts(struct wasi *w, const struct wasi_config *config, struct error *err) {
     for (size_t i = 0; i < config->mount_count; i++) {
         const struct wasi_mount_config *mount = &config->mounts[i];
-        uint64_t lacking = mount->writable ? 0 : WASI_RIGHTS_MUTATE;
         struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
         char *guest_path = strdup(mount->guest_path);
         int fd = fcntl(mount->dir_fd, F_DUPFD_CLOEXEC, 0);
@@ -61,18 +96,34 @@ static int set_mounts(struct wasi *w, const struct wasi_config *config, struct e
             free(guest_path);
             return error_set_errno(err, PA_INTERNAL, errno, "mount %s", mount->guest_path);
         }
-        *entry = (struct wasi_fd){
-            .kind = WASI_DIRECTORY,
-            .host_fd = fd,
-            .rights_base = WASI_RIGHTS_DIRECTORY & ~lacking,
-            /* The right to write is inherited even from a read-only mount: libc asks only for what
-             * is inherited, and would turn open(O_WRONLY) into a read-only one without a word.
-             * path_open answers EROFS instead. */
-            .rights_inheriting = (WASI_RIGHTS_DIRECTORY & ~lacking) | WASI_RIGHTS_FILE,
-            .writable_mount = mount->writable,
-            .preopen_path = guest_path,
-        };
+        set_mount(entry, mount, fd);
+        entry->preopen_path = guest_path;
     }
+    w->mount_count = (uint32_t)config->mount_count;
+    return 0;
+}
+
+int wasi_rebind(struct wasi *w, const struct wasi_config *config, struct error *err) {
+    bool same = config->mount_count == w->mount_count && config->max_open_files == w->fd_capacity &&
+                config->deterministic == w->deterministic;
+    for (size_t i = 0; same && i < config->mount_count; i++) {
+        const struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
+        same = entry->kind == WASI_DIRECTORY && entry->preopen_path != NULL &&
+               strcmp(entry->preopen_path, config->mounts[i].guest_path) == 0;
+    }
+    if (!same) {
+        return error_set(err, PA_INTERNAL, "the warm interpreter was started for other mounts");
+    }
+    for (size_t i = 0; i < config->mount_count; i++) {
+        struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
+        int fd = fcntl(config->mounts[i].dir_fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            return error_set_errno(err, PA_INTERNAL, errno, "mount %s", entry->preopen_path);
+        (void)close(entry->host_fd); /* the empty directory of the start */
+        set_mount(entry, &config->mounts[i], fd);
+    }
+    set_rules(w, config);
+    set_stdio(w, config);
     return 0;
 }
 
@@ -96,17 +147,11 @@ struct wasi *wasi_new(const struct wasi_config *config, struct error *err) {
         return NULL;
     }
     w->fd_capacity = config->max_open_files;
-    w->output_limit_bytes = config->output_limit_bytes;
-    w->output_truncate = config->output_truncate;
-    w->deny_clock = config->deny_clock;
-    w->deny_random = config->deny_random;
     w->deterministic = config->deterministic;
-    w->deadline_ns = config->deadline_ns;
     w->start_ns = clock_now_ns();
-    w->quota_bytes = config->workspace_bytes;
-    w->quota_inodes = config->workspace_inodes;
-    w->trace_fd = config->trace_fd;
-    memcpy(w->random_key, &config->seed, sizeof config->seed);
+    w->before_input = config->before_input;
+    w->before_input_context = config->before_input_context;
+    set_rules(w, config);
     w->fds = calloc(w->fd_capacity, sizeof *w->fds);
     if (w->fds == NULL) {
         error_set(err, PA_INTERNAL, "the table of %u descriptors: out of memory", w->fd_capacity);
@@ -115,6 +160,7 @@ struct wasi *wasi_new(const struct wasi_config *config, struct error *err) {
     }
     for (uint32_t i = 0; i < w->fd_capacity; i++)
         w->fds[i].host_fd = -1;
+    open_stdio(w);
     set_stdio(w, config);
     if (copy_strings("argv", config->argv, config->argc, &w->argv, err) != 0 ||
         copy_strings("env", config->env, config->env_count, &w->env, err) != 0 ||

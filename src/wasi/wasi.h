@@ -69,6 +69,10 @@ struct wasi_config {
     /* Kept up to date for stdout and stderr while the run goes on, so that a parent process can
      * read them after a kill; must outlive the struct wasi. */
     struct wasi_output_counts *counts;
+    /* Called once if not NULL, before the guest's first read of descriptor 0 returns anything: the
+     * checkpoint of a warm interpreter. It may call wasi_rebind(). */
+    void (*before_input)(void *context);
+    void *before_input_context;
 };
 
 struct wasi;
@@ -77,6 +81,12 @@ struct wasi;
  * error. */
 struct wasi *wasi_new(const struct wasi_config *config, struct error *err);
 void wasi_free(struct wasi *wasi);
+
+/* Gives the world of a warm interpreter to a job: streams, mounts, limits, clocks and random
+ * numbers are those of `config` from now on. Arguments and environment stay, as the guest has read
+ * them; the mounts must be as many and under the same names as at the start. -1 with `err` if they
+ * are not. */
+int wasi_rebind(struct wasi *wasi, const struct wasi_config *config, struct error *err);
 
 /* Tells which memory the guest's pointers mean; `memory` must outlive the calls. */
 void wasi_set_memory(struct wasi *wasi, const struct guest_memory *memory);

@@ -2,193 +2,145 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "sandbox/module.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <sys/wait.h>
 
-/* A worker, as its parent sees it: forked -> running -> (killed) -> reaped. */
-struct worker {
-    pid_t pid;
-    int pidfd;         /* owned */
-    int output_fds[2]; /* owned read ends of the pipes; -1 when not captured or at their end */
-    bool out_of_time;
+/* Ends with a verdict of our own making, or the guest's in the report already. */
+static _Noreturn void give_up(struct worker_report *report, const struct error *err) {
+    report->run.status = err->code;
+    (void)snprintf(report->run.message, sizeof report->run.message, "%s", err->text);
+    report->run.ended_ns = clock_now_ns();
+    report->run.finished = true;
+    _exit(WORKER_EXIT_REPORTED);
+}
+
+/* Tearing a store and a world down touches many pages, and helps nobody. */
+static void end_process(void) {
+    _exit(WORKER_EXIT_REPORTED);
+}
+
+static void out_of_cpu_time(int signal) {
+    (void)signal;
+    _exit(WORKER_EXIT_CPU_TIME);
+}
+
+int worker_set_signals(void) {
+    const struct sigaction end = {.sa_handler = out_of_cpu_time};
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigset_t none;
+    if (sigaction(SIGPROF, &end, NULL) != 0 || sigaction(SIGPIPE, &ignore, NULL) != 0 ||
+        sigaction(SIGXFSZ, &ignore, NULL) != 0 || sigemptyset(&none) != 0 ||
+        sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+static void begin(const struct seal *seal, const struct worker_start *start, uint32_t *layers) {
+    struct error err = {0};
+    if (seal_worker(seal, start->slot, layers, &err) != 0) give_up(start->report, &err);
+}
+
+static void receive_job(const struct worker_start *start, struct packet *packet,
+                        struct packet_view *view) {
+    struct error err = {0};
+    int got = packet_receive(packet, start->channel, 1);
+    if (got == 0) _exit(WORKER_EXIT_REPORTED); /* nobody needs us */
+    if (got < 0) {
+        error_set_errno(&err, PA_INTERNAL, -got, "receive the job");
+        give_up(start->report, &err);
+    }
+    if (packet_open(packet, view, &err) != 0) give_up(start->report, &err);
+    (void)close(start->channel); /* all is said */
+}
+
+/* The last step before the guest. */
+static void seal_for(const struct seal *seal, const struct packet *packet,
+                     const struct packet_view *view, uint32_t layers,
+                     struct worker_report *report) {
+    struct error err = {0};
+    char missing[300];
+    if (seal_job(seal, &view->job, view->mounts, &layers, &err) != 0) give_up(report, &err);
+    report->layers = layers;
+    uint32_t lacking = packet->header.policy.required & ~layers;
+    if (lacking != 0) {
+        layers_format(lacking, missing, sizeof missing);
+        error_set(&err, PA_DENIED,
+                  "isolation: %s required, but not in force; see polyagent doctor, or change "
+                  "wasi.isolation.required",
+                  missing);
+        give_up(report, &err);
+    }
+    report->run.started_ns = clock_now_ns();
+    report->started = 1;
+}
+
+static struct run_setup setup_for(const struct packet *packet, const struct packet_view *view,
+                                  struct worker_report *report) {
+    return (struct run_setup){
+        .job = &view->job,
+        .mounts = view->mounts,
+        .output_fds = {view->job.stdout_fd, view->job.stderr_fd},
+        .deadline_ns = packet->header.deadline_ns,
+        .report = &report->run,
+        .ended = end_process,
+    };
+}
+
+struct plain { /* what seals a plain worker when its module is ready to run */
+    const struct seal *seal;
+    const struct packet *packet;
+    const struct packet_view *view;
+    uint32_t layers;
+    struct worker_report *report;
 };
 
-static int thread_count(void) {
-    char line[128];
-    int threads = -1;
-    FILE *status = fopen("/proc/self/status", "re");
-    if (status == NULL) return -1;
-    while (threads < 0 && fgets(line, sizeof line, status) != NULL) {
-        if (sscanf(line, "Threads: %d", &threads) != 1) threads = -1;
-    }
-    (void)fclose(status);
-    return threads;
+static void before_guest(void *context) {
+    const struct plain *p = context;
+    seal_for(p->seal, p->packet, p->view, p->layers, p->report);
 }
 
-/* In the child: limits that the kernel keeps, before the guest's first instruction. */
-static int restrict_self(pid_t parent, uint64_t cpu_time_ms) {
-    const struct rlimit no_core = {0, 0};
-    /* The default action of SIGPROF ends the process, to the microsecond; RLIMIT_CPU counts whole
-     * seconds. No guest can undo a timer. */
-    const struct itimerval cpu = {
-        .it_value = {.tv_sec = (time_t)(cpu_time_ms / 1000),
-                     .tv_usec = (suseconds_t)(cpu_time_ms % 1000 * 1000)}};
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) return -1;
-    if (setrlimit(RLIMIT_CORE, &no_core) != 0) return -1;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0) return -1;
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGPROF, SIG_DFL) == SIG_ERR) return -1;
-    sigset_t none;
-    if (sigemptyset(&none) != 0 || sigprocmask(SIG_SETMASK, &none, NULL) != 0) return -1;
-    return cpu_time_ms > 0 ? setitimer(ITIMER_PROF, &cpu, NULL) : 0;
+_Noreturn void worker_run_plain(struct engine *engine, const struct seal *seal,
+                                const struct worker_start *start, int proc_fd) {
+    static struct packet packet;
+    static struct packet_view view;
+    struct plain plain = {.seal = seal, .packet = &packet, .view = &view, .report = start->report};
+    struct error err = {0};
+    char path[32];
+    begin(seal, start, &plain.layers);
+    receive_job(start, &packet, &view);
+    if (packet.header.variant != engine->variant || packet.fds[PACKET_MODULE] < 0) {
+        error_set(&err, PA_INTERNAL, "the job is not for this zygote");
+        give_up(start->report, &err);
+    }
+    /* The root is empty; /proc is at hand as the current directory until the code is mapped. */
+    (void)snprintf(path, sizeof path, "self/fd/%d", packet.fds[PACKET_MODULE]);
+    wasmtime_module_t *code = NULL;
+    if (fchdir(proc_fd) == 0) code = module_load(engine, path, &err);
+    if (code == NULL || chdir("/") != 0) {
+        if (err.code == PA_OK) error_set_errno(&err, PA_INTERNAL, errno, "reach /proc");
+        give_up(start->report, &err);
+    }
+    (void)close(proc_fd);
+    fd_closep(&packet.fds[PACKET_MODULE]);
+    struct run_setup setup = setup_for(&packet, &view, start->report);
+    setup.before_guest = before_guest;
+    setup.before_guest_context = &plain;
+    run_module(engine, code, &setup, NULL);
+    _exit(WORKER_EXIT_REPORTED);
 }
 
-static void kill_worker(struct worker *worker) {
-    (void)syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
-}
-
-/* Moves what is in a pipe to its buffer; beyond `limit` bytes it is read and dropped. */
-static void drain(int *fd, struct buffer *buffer, uint64_t limit) {
-    char chunk[65536];
-    ssize_t got = read(*fd, chunk, sizeof chunk);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (got <= 0) {
-        fd_closep(fd);
-        return;
-    }
-    uint64_t room = limit > buffer->size ? limit - buffer->size : 0;
-    size_t part = (uint64_t)got < room ? (size_t)got : (size_t)room;
-    if (buffer_append(buffer, chunk, part) != 0) fd_closep(fd); /* the guest sees a closed pipe */
-}
-
-/* Until the process has ended and its pipes are empty. */
-static void watch(struct worker *worker, struct buffer captured[2], uint64_t limit,
-                  uint64_t deadline_ns) {
-    bool running = true;
-    while (running || worker->output_fds[0] >= 0 || worker->output_fds[1] >= 0) {
-        struct pollfd fds[3] = {{.fd = running ? worker->pidfd : -1, .events = POLLIN},
-                                {.fd = worker->output_fds[0], .events = POLLIN},
-                                {.fd = worker->output_fds[1], .events = POLLIN}};
-        uint64_t now_ns = clock_now_ns();
-        bool bounded = running && !worker->out_of_time && deadline_ns != CLOCK_NEVER;
-        struct timespec left = clock_timespec(deadline_ns > now_ns ? deadline_ns - now_ns : 0);
-        int ready = ppoll(fds, 3, bounded ? &left : NULL, NULL);
-        if (ready < 0) continue; /* EINTR: nothing else can happen to valid arguments */
-        if (bounded && clock_now_ns() >= deadline_ns) {
-            worker->out_of_time = true;
-            kill_worker(worker);
-        }
-        if (fds[0].revents != 0) running = false;
-        for (int i = 0; i < 2; i++) {
-            if (fds[i + 1].revents != 0) drain(&worker->output_fds[i], &captured[i], limit);
-        }
-    }
-}
-
-/* What the kernel says outranks what the report says. */
-static void judge(struct worker *worker, const struct pa_job *job, const siginfo_t *info,
-                  struct run_report *report) {
-    const struct pa_limits *limits = &job->limits;
-    bool ended_well = info->si_code == CLD_EXITED && info->si_status == 0 && report->finished;
-    report->message[sizeof report->message - 1] = 0;
-    report->backtrace[sizeof report->backtrace - 1] = 0;
-    if (ended_well && report->status <= PA_INTERNAL) return;
-    report->exit_code = 0;
-    report->ended_ns = clock_now_ns();
-    report->status = PA_TIMEOUT;
-    if (worker->out_of_time) {
-        (void)snprintf(report->message, sizeof report->message,
-                       "Execution timeout: %llu ms of wall time have passed; raise --timeout",
-                       (unsigned long long)limits->execution_timeout_ms);
-    } else if (info->si_code == CLD_KILLED && info->si_status == SIGPROF) {
-        (void)snprintf(report->message, sizeof report->message,
-                       "Execution timeout: %llu ms of CPU time are used; raise --cpu-time",
-                       (unsigned long long)limits->cpu_time_ms);
-    } else {
-        report->status = PA_INTERNAL;
-        (void)snprintf(report->message, sizeof report->message,
-                       "the worker process ended by %s %d before it could report",
-                       info->si_code == CLD_EXITED ? "exit code" : "signal", info->si_status);
-    }
-}
-
-static uint64_t cpu_ns(const struct rusage *usage) {
-    return ((uint64_t)usage->ru_utime.tv_sec + (uint64_t)usage->ru_stime.tv_sec) * NS_PER_SECOND +
-           ((uint64_t)usage->ru_utime.tv_usec + (uint64_t)usage->ru_stime.tv_usec) * 1000;
-}
-
-static int fork_worker(struct worker *worker, struct error *err) {
-    worker->pid = fork();
-    if (worker->pid < 0) return error_set_errno(err, PA_INTERNAL, errno, "fork a worker");
-    if (worker->pid == 0) return 0;
-    worker->pidfd = pidfd_open(worker->pid, 0); /* close-on-exec by itself */
-    if (worker->pidfd >= 0) return 0;
-    int number = errno;
-    (void)kill(worker->pid, SIGKILL); /* not reaped yet, so the id is still its own */
-    (void)waitpid(worker->pid, NULL, 0);
-    return error_set_errno(err, PA_INTERNAL, number, "watch the worker");
-}
-
-int worker_run(struct engine *engine, const wasmtime_module_t *module, const struct pa_job *job,
-               const struct wasi_mount_config *mounts, struct buffer captured[2],
-               uint64_t deadline_ns, struct run_report *report, struct error *err) {
-    struct worker worker = {.pidfd = -1, .output_fds = {-1, -1}};
-    int write_ends[2] = {job->stdout_fd, job->stderr_fd};
-    int pipes[2][2] = {{-1, -1}, {-1, -1}}, result = 0;
-    pid_t parent = getpid();
-    struct rusage usage = {0};
-    siginfo_t info = {0};
-
-    int threads = thread_count();
-    if (threads != 1) {
-        return error_set(err, PA_INVALID_ARGUMENT,
-                         "a process with %d threads cannot be forked safely; "
-                         "use PA_ISOLATION_NONE, or run from a process with one thread",
-                         threads);
-    }
-    struct run_report *shared =
-        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) return error_set_errno(err, PA_INTERNAL, errno, "the report's page");
-    for (int i = 0; i < 2 && !job->use_output_fds && result == 0; i++) {
-        if (pipe2(pipes[i], O_CLOEXEC) != 0) {
-            result = error_set_errno(err, PA_INTERNAL, errno, "pipe for the output");
-        }
-        write_ends[i] = pipes[i][1];
-    }
-    if (result == 0) result = fork_worker(&worker, err);
-    if (result == 0 && worker.pid == 0) {
-        uint64_t cpu_ms = job->limits.cpu_time_ms;
-        if (restrict_self(parent, cpu_ms) != 0) _exit(1);
-        run_module(engine, module, job, mounts, write_ends, NULL, deadline_ns, shared);
-        _exit(0);
-    }
-    for (int i = 0; i < 2; i++) {
-        fd_closep(&pipes[i][1]);
-        worker.output_fds[i] = steal_fd(&pipes[i][0]);
-    }
-    if (result == 0) {
-        uint64_t limit =
-            job->limits.output_limit_bytes > 0 ? job->limits.output_limit_bytes : UINT64_MAX;
-        watch(&worker, captured, limit, deadline_ns);
-        while (syscall(SYS_waitid, P_PIDFD, worker.pidfd, &info, WEXITED, &usage) != 0 &&
-               errno == EINTR) {
-        }
-        *report = *shared; /* its writer is dead: nothing changes under our eyes */
-        judge(&worker, job, &info, report);
-        report->cpu_ns = cpu_ns(&usage);
-    }
-    fd_closep(&worker.output_fds[0]);
-    fd_closep(&worker.output_fds[1]);
-    fd_closep(&worker.pidfd);
-    (void)munmap(shared, sizeof *shared);
-    return result;
+void worker_resume(struct run *run, const struct seal *seal, const struct worker_start *start,
+                   struct worker_resumed *resumed) {
+    struct error err = {0};
+    uint32_t layers;
+    begin(seal, start, &layers);
+    receive_job(start, &resumed->packet, &resumed->view);
+    resumed->setup = setup_for(&resumed->packet, &resumed->view, start->report);
+    if (run_resume(run, &resumed->setup, &err) != 0) give_up(start->report, &err);
+    seal_for(seal, &resumed->packet, &resumed->view, layers, start->report);
 }

@@ -66,7 +66,7 @@ def test_stats_as_json(run):
     assert stats["status"] == "OK" and stats["exit_code"] == 0
     assert stats["usage"]["stdout_bytes"] == 17
     assert stats["usage"]["peak_memory_bytes"] == 65536
-    assert stats["isolation"] == ["wasm", "process"]
+    assert {"wasm", "process", "seccomp", "no_new_privs", "rlimits"} <= set(stats["isolation"])
     assert len(stats["module_sha256"]) == 64
 
 

@@ -78,7 +78,7 @@ static void test_what_was_stored_is_found(void **state) {
     struct stat st;
     assert_true(hits(b));
     assert_int_equal(fstatat(b->cache.dir_fd, b->name, &st, 0), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(st.st_mode & 0777, 0444);
     const uint8_t digest[32] = {9};
     char other[CACHE_NAME_BYTES];
     cache_entry_name(digest, "other settings", other); /* of another variant, engine, CPU */

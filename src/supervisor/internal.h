@@ -1,0 +1,209 @@
+/* What the files of src/supervisor share.
+ *
+ * A job's states; run_end() is the only way out, from each of them:
+ *
+ *     COMPILING -> QUEUED -> WAITING -> RUNNING -> (result)
+ *     its code     its turn  a worker   the guest
+ *                            ^-------------' the worker was killed before the guest began
+ *
+ * A worker's: FORKING -> PARKED -> RUNNING -> reaped. A zygote's: STARTING -> READY -> DEAD. */
+#ifndef PA_SUPERVISOR_INTERNAL_H
+#define PA_SUPERVISOR_INTERNAL_H
+
+#include "base/clock.h"
+#include "sandbox/compiler.h"
+#include "supervisor/supervisor.h"
+#include "worker/zygote.h"
+
+#include <sys/queue.h>
+
+enum { MAX_ATTEMPTS = 3, KEY_BYTES = 32 };
+
+/* Report memory and an id of its own for one worker at a time. */
+struct slot {
+    uint32_t number;
+    int report_fd;                /* owned */
+    struct worker_report *report; /* owned mapping */
+    TAILQ_ENTRY(slot) link;
+};
+TAILQ_HEAD(slots, slot);
+
+enum run_state { RUN_COMPILING, RUN_QUEUED, RUN_WAITING, RUN_RUNNING };
+
+struct supervisor_run {
+    struct supervisor *supervisor;
+    enum run_state state;
+    struct packet packet; /* owned */
+    struct code *code;
+    uint8_t key[KEY_BYTES]; /* of the zygote that can serve it */
+    bool warm;
+    bool cache_hit;
+    unsigned attempts;
+    uint64_t submitted_ns;
+    uint64_t deadline_ns;
+    uint64_t dispatched_ns;
+    sd_event_source *deadline; /* owned */
+    bool out_of_time;
+    bool cancelled;
+    int output_fds[2];             /* owned read ends of pipes; -1 */
+    sd_event_source *outputs[2];   /* owned */
+    struct buffer captured[2];     /* owned */
+    struct worker *worker;         /* RUNNING only */
+    struct zygote_process *zygote; /* WAITING only */
+    struct tenant *tenant;
+    supervisor_done done;
+    void *context;
+    TAILQ_ENTRY(supervisor_run) link; /* of its code, tenant or zygote, by state */
+    TAILQ_ENTRY(supervisor_run) all;
+};
+TAILQ_HEAD(runs, supervisor_run);
+
+struct tenant {
+    char name[PACKET_TENANT_BYTES];
+    struct runs queue;
+    uint32_t queued;
+    uint32_t running;   /* WAITING ones, too */
+    uint64_t served_at; /* tick of its last turn */
+    TAILQ_ENTRY(tenant) link;
+};
+
+/* Native code of a module for an engine variant. */
+struct code {
+    struct supervisor *supervisor;
+    uint8_t digest[32];
+    unsigned variant;
+    int fd;       /* owned; -1 while it is compiled */
+    bool busy;    /* the compiler is at work */
+    int image_fd; /* owned: waits for a free compiler; else -1 */
+    int out_fd;
+    char temp[CACHE_NAME_BYTES];
+    uint64_t started_ns;
+    struct compiler compiler;
+    sd_event_source *report;
+    sd_event_source *timer;
+    struct runs waiting;
+    uint32_t users;         /* runs that hold it */
+    TAILQ_ENTRY(code) link; /* least recently used first */
+};
+
+enum worker_state { WORKER_FORKING, WORKER_PARKED, WORKER_RUNNING };
+
+struct worker {
+    enum worker_state state;
+    struct slot *slot; /* owned */
+    int channel;       /* owned; closed when the job is sent */
+    int pidfd;         /* owned; -1 while forking */
+    sd_event_source *death;
+    struct zygote_process *zygote;
+    struct supervisor_run *run; /* RUNNING only */
+    TAILQ_ENTRY(worker) link;   /* of its zygote */
+};
+TAILQ_HEAD(workers, worker);
+
+enum zygote_state { ZYGOTE_IS_STARTING, ZYGOTE_IS_READY, ZYGOTE_IS_DEAD };
+
+struct zygote_process {
+    struct supervisor *supervisor;
+    enum zygote_state state;
+    uint8_t key[KEY_BYTES];
+    pid_t pid; /* not reaped before its workers are: it names their process group */
+    int pidfd;
+    int socket;
+    sd_event_source *message;
+    sd_event_source *death;
+    sd_event_source *timer; /* of its start */
+    struct packet setup;    /* owned; to start a successor */
+    struct workers workers;
+    struct runs waiting;
+    uint32_t parked, forking, waiting_count;
+    uint32_t layers;
+    uint64_t runs;
+    uint64_t used_at; /* tick */
+    bool retiring;    /* a successor is being started */
+    bool reported;    /* it told why it failed */
+    TAILQ_ENTRY(zygote_process) link;
+};
+
+struct supervisor {
+    struct supervisor_config config;
+    sd_event *event; /* a reference */
+    struct slots free_slots;
+    uint32_t slot_count;
+    TAILQ_HEAD(, tenant) tenants;
+    TAILQ_HEAD(, code) codes;
+    uint32_t code_count, compilers;
+    TAILQ_HEAD(, zygote_process) zygotes;
+    uint32_t zygote_count; /* DEAD ones not included */
+    struct runs runs;
+    uint32_t running, queued, workers;
+    uint64_t tick;
+    uint64_t finished, retried, zygotes_started;
+    uint64_t mean_run_ns;  /* moving average, for retry hints */
+    int empty_dir;         /* owned; in the place of mounts while an interpreter starts */
+    struct cgroup *cgroup; /* owned; NULL: none to be had */
+    bool closing;
+    sd_event_source *turn; /* dispatches once the current callback is over */
+};
+
+/* queue.c: whose turn it is. Tenants with the fewest workers come first, then the one that waits
+ * longest. */
+int queue_push(struct supervisor_run *run, struct error *err);
+struct supervisor_run *queue_pop(struct supervisor *supervisor);
+void queue_remove(struct supervisor_run *run); /* QUEUED only */
+void queue_worker_done(struct supervisor_run *run);
+struct tenant *queue_tenant(struct supervisor *supervisor, const char *name, struct error *err);
+void queue_release(struct supervisor *supervisor, struct tenant *tenant); /* if nobody uses it */
+
+/* code.c: finds, loads or compiles. The run goes on by run_code_ready(), maybe at once. */
+void code_compile_next(struct supervisor *supervisor);
+int code_request(struct supervisor_run *run, struct pa_module *module, struct error *err);
+void code_release(struct code *code);
+void code_free_all(struct supervisor *supervisor);
+void code_cancel(struct supervisor_run *run); /* COMPILING only */
+
+/* zygotes.c */
+int zygote_request(struct supervisor_run *run, struct error *err);
+void zygote_cancel(struct supervisor_run *run);         /* WAITING only */
+void zygote_worker_gone(struct zygote_process *zygote); /* a worker of it was reaped */
+void zygote_free_all(struct supervisor *supervisor);
+
+/* workers.c */
+int worker_request(struct zygote_process *zygote, struct error *err);
+void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd);
+void worker_give(struct worker *worker, struct supervisor_run *run);
+void worker_kill(struct worker *worker);
+void worker_discard(struct worker *worker); /* FORKING, or reaped: forgets it */
+void worker_end_now(struct worker *worker); /* kills, waits, forgets */
+void slot_free_all(struct supervisor *supervisor);
+
+/* runs.c */
+int run_code_ready(struct supervisor_run *run, struct error *err);
+void run_start_output(struct supervisor_run *run, struct error *err);
+void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_t cpu_ns);
+void run_fail(struct supervisor_run *run, const struct error *err);
+void run_again_or_fail(struct supervisor_run *run, const struct error *err);
+/* Dispatches from the loop, soon. */
+void supervisor_schedule(struct supervisor *supervisor);
+
+/* judge.c: what the kernel says outranks what the report says. */
+struct verdict_facts {
+    const struct pa_limits *limits;
+    const siginfo_t *info;
+    uint32_t required_layers;
+    bool out_of_time;
+    bool cancelled;
+};
+void judge_run(const struct verdict_facts *facts, struct worker_report *report);
+
+/* mounts.c: a mount as the worker of a slot may use it: read-only by the kernel where it is meant
+ * to be, no devices, no setuid; owned by the slot's id where its owner's files are ours to give. */
+bool mounts_can_be_mapped(const struct packet *packet);
+int mounts_for_slot(struct packet *packet, uint32_t slot, struct error *err);
+
+/* cgroup.c */
+struct cgroup *cgroup_new(uint64_t memory_bytes, uint32_t max_processes);
+int cgroup_add(const struct cgroup *cgroup, pid_t pid);
+void cgroup_free(struct cgroup *cgroup);
+bool cgroup_available(void);
+
+#endif

@@ -1,0 +1,92 @@
+/* A root supervisor's workers have ids of their own, which own nothing. So that the guest still
+ * acts as the owner of a directory that was mounted for it, the mount is cloned with a map of ids:
+ * what the owner has on disk is the worker's through this mount, and what the worker makes is the
+ * owner's on disk (mount_setattr(2), idmapped mounts). */
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "supervisor/internal.h"
+#include "worker/namespaces.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static int write_map(pid_t pid, const char *which, uint32_t inside, uint32_t outside) {
+    char path[64], text[64];
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", pid, which);
+    int length = snprintf(text, sizeof text, "%u %u 1\n", inside, outside);
+    _cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd_write_all(fd, text, (size_t)length);
+}
+
+/* A user namespace that maps one id; it lives as long as the descriptor. */
+static int id_map(uid_t uid, gid_t gid, uint32_t worker_id) {
+    char path[64];
+    int fd = -1, result;
+    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0) {
+        for (;;)
+            (void)pause();
+    }
+    if (pid < 0) return -errno;
+    result = write_map(pid, "uid_map", uid, worker_id);
+    if (result == 0) result = write_map(pid, "gid_map", gid, worker_id);
+    if (result == 0) {
+        (void)snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) result = -errno;
+    }
+    (void)kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    return fd >= 0 ? fd : result;
+}
+
+/* A detached clone of the mount at `fd`, mapped; or a negative errno. */
+static int clone_mount(int fd, bool writable, uint32_t slot) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) return -errno;
+    _cleanup_(fd_closep) int map =
+        id_map(st.st_uid, st.st_gid, NAMESPACE_FIRST_UID + 1 + slot % (NAMESPACE_UIDS - 1));
+    if (map < 0) return map;
+    _cleanup_(fd_closep) int tree =
+        (int)syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    if (tree < 0) return -errno;
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                                          MOUNT_ATTR_NOEXEC | (writable ? 0 : MOUNT_ATTR_RDONLY),
+                              .userns_fd = (uint64_t)map};
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr) != 0) return -errno;
+    /* A descriptor of the mount's root that files can be opened and listed by. */
+    int dir = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return dir >= 0 ? dir : -errno;
+}
+
+bool mounts_can_be_mapped(const struct packet *packet) {
+    if (geteuid() != 0) return true; /* workers keep our id */
+    for (uint32_t i = 0; i < packet->header.mount_count; i++) {
+        int fd = clone_mount(packet->mount_fds[i], false, 0);
+        if (fd < 0) return false;
+        (void)close(fd);
+    }
+    return true;
+}
+
+int mounts_for_slot(struct packet *packet, uint32_t slot, struct error *err) {
+    if (geteuid() != 0) return 0;
+    for (uint32_t i = 0; i < packet->header.mount_count; i++) {
+        bool writable = packet->header.writable_mounts >> i & 1;
+        int fd = clone_mount(packet->mount_fds[i], writable, slot);
+        if (fd < 0) {
+            return error_set_errno(err, PA_INTERNAL, -fd, "map the owner of mount %u", i);
+        }
+        (void)close(packet->mount_fds[i]);
+        packet->mount_fds[i] = fd;
+    }
+    return 0;
+}

@@ -1,0 +1,72 @@
+/* The supervisor: takes jobs, owns every process that serves them, and gives each job one result.
+ *
+ * One thread. It lives in an sd-event loop of the caller's: a server's main loop, or one that
+ * pa_run() turns until its job is done. Callbacks come from that loop, never from within a call,
+ * but for supervisor_free(). */
+#ifndef PA_SUPERVISOR_SUPERVISOR_H
+#define PA_SUPERVISOR_SUPERVISOR_H
+
+#include "sandbox/module.h"
+#include "worker/packet.h"
+#include "worker/worker.h"
+
+#include <systemd/sd-event.h>
+
+struct supervisor_config {
+    struct cache *cache;         /* outlives the supervisor */
+    const char *helper;          /* the polyagent program; outlives the supervisor */
+    uint64_t compile_timeout_ms; /* > 0 */
+    struct layer_policy policy;
+    uint32_t max_running;        /* workers with a job; 0: 64 */
+    uint32_t max_queued;         /* jobs that wait; 0: 1024 */
+    uint32_t max_tenant_running; /* of one tenant; 0: max_running */
+    uint32_t max_tenant_queued;  /* 0: max_queued */
+    uint32_t max_zygotes;        /* 0: 8 */
+    uint32_t spare_workers;      /* parked ahead of need at each zygote */
+    uint32_t runs_per_zygote; /* then a fresh one takes over, with an address layout of its own; 0:
+                                 10000 */
+    bool keep_warm;           /* false: one-shot, interpreters start in the worker */
+    bool own_groups;          /* zygotes lead process groups; not with a terminal as stdin */
+    uint64_t memory_bytes;    /* of all workers together, by cgroup where possible; 0: no limit */
+};
+
+struct supervisor;
+struct supervisor_run; /* one job, until its result was given */
+
+struct supervisor_result {
+    struct run_report *report; /* complete; valid during the callback */
+    struct buffer *captured;   /* stdout, stderr, unless the job had descriptors for them */
+    uint32_t layers;           /* in force */
+    uint64_t submitted_ns;
+    uint64_t dispatched_ns; /* 0: it never got a worker */
+    bool cache_hit;
+};
+typedef void (*supervisor_done)(void *context, const struct supervisor_result *result);
+
+/* NULL with `err`. `event` is referenced. */
+struct supervisor *supervisor_new(sd_event *event, const struct supervisor_config *config,
+                                  struct error *err);
+/* Kills what runs; each job that is left gets its result. */
+void supervisor_free(struct supervisor *supervisor);
+
+/* Takes over `packet` (also on failure). The module is compiled if it has to be; it may be freed
+ * after the call. The deadline of the packet's limits runs from now, less the time to compile. -1
+ * with `err` if the job is refused: PA_OVERLOADED says when to come again. `run` (may be NULL)
+ * stays valid until `done` is called. */
+int supervisor_submit(struct supervisor *supervisor, struct packet *packet,
+                      struct pa_module *module, supervisor_done done, void *context,
+                      struct supervisor_run **run, struct error *err);
+
+/* Ends a job early; its result says that it was cancelled. */
+void supervisor_cancel(struct supervisor_run *run);
+
+struct supervisor_stats {
+    uint32_t running, queued, zygotes, workers; /* parked ones included */
+    uint64_t finished, retried, zygotes_started;
+};
+void supervisor_get_stats(const struct supervisor *supervisor, struct supervisor_stats *stats);
+
+/* For tests and the bench: pids of zygotes and of the compiler at work, at most `size`. */
+size_t supervisor_list_pids(const struct supervisor *supervisor, pid_t *pids, size_t size);
+
+#endif

@@ -1,0 +1,58 @@
+#include "worker/landlock.h"
+
+#include "base/cleanup.h"
+
+#include <linux/landlock.h>
+#include <sys/syscall.h>
+
+/* Of kernels newer than the headers of Debian 12. */
+#define ACCESS_FS_TRUNCATE (UINT64_C(1) << 14)
+#define ACCESS_FS_IOCTL_DEV (UINT64_C(1) << 15)
+#define ACCESS_NET_BIND_AND_CONNECT_TCP UINT64_C(3)
+#define SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS UINT64_C(3)
+struct ruleset_attr {
+    uint64_t handled_access_fs;
+    uint64_t handled_access_net; /* ABI 4 */
+    uint64_t scoped;             /* ABI 6 */
+};
+
+#define READS (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define WRITES \
+    (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | \
+     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | \
+     LANDLOCK_ACCESS_FS_MAKE_SYM)
+/* Every right of ABI 1; what no rule allows is denied. */
+#define ABI_1 ((UINT64_C(1) << 13) - 1)
+
+int landlock_abi(void) {
+    long abi =
+        syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, LANDLOCK_CREATE_RULESET_VERSION);
+    return abi > 0 ? (int)abi : 0;
+}
+
+int landlock_restrict(const struct wasi_mount_config *mounts, size_t count) {
+    int abi = landlock_abi();
+    if (abi == 0) return -EOPNOTSUPP;
+    uint64_t fs = ABI_1, newer = 0;
+    if (abi >= 2) newer |= LANDLOCK_ACCESS_FS_REFER; /* below it, links across directories: EXDEV */
+    if (abi >= 3) newer |= ACCESS_FS_TRUNCATE; /* below it seccomp alone denies truncate by path */
+    fs |= newer;
+    if (abi >= 5) fs |= ACCESS_FS_IOCTL_DEV;
+    struct ruleset_attr attr = {
+        .handled_access_fs = fs,
+        .handled_access_net = abi >= 4 ? ACCESS_NET_BIND_AND_CONNECT_TCP : 0,
+        .scoped = abi >= 6 ? SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS : 0,
+    };
+    size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
+    _cleanup_(fd_closep) int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
+    if (ruleset < 0) return -errno;
+    for (size_t i = 0; i < count; i++) {
+        struct landlock_path_beneath_attr rule = {
+            .allowed_access = READS | (mounts[i].writable ? WRITES | newer : 0),
+            .parent_fd = mounts[i].dir_fd};
+        if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
+            return -errno;
+        }
+    }
+    return syscall(SYS_landlock_restrict_self, ruleset, 0) == 0 ? 0 : -errno;
+}

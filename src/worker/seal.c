@@ -1,0 +1,183 @@
+#include "worker/seal.h"
+
+#include "worker/landlock.h"
+#include "worker/namespaces.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* What the host itself needs besides linear memory: stacks, tables, output, the allocator. */
+#define HOST_DATA_BYTES (UINT64_C(96) << 20)
+/* Files that were there before may be larger than what a guest may add; sparse ones are bounded. */
+#define EXISTING_FILE_BYTES (UINT64_C(16) << 30)
+enum { HOST_FDS = 24, SIGNALS_PENDING = 64 };
+
+static int limit(int resource, uint64_t value) {
+    struct rlimit l = {value, value};
+    struct rlimit now;
+    if (getrlimit(resource, &now) == 0 && now.rlim_max < value)
+        l = (struct rlimit){now.rlim_max, now.rlim_max};
+    return setrlimit(resource, &l);
+}
+
+/* The zygote keeps what it takes to make a worker: ids, and its pid namespace. */
+static int drop_most_capabilities(const struct seal *seal) {
+    capng_clear(CAPNG_SELECT_ALL);
+    if (seal->many_ids && seal->enabled & LAYER_UID) {
+        (void)capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SETUID, CAP_SETGID,
+                            -1);
+    }
+    if (seal->enabled & LAYER_PID_NS) {
+        (void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN);
+    }
+    /* Without the right to change the bounding set there is nothing to take out of it. */
+    int result = capng_apply(CAPNG_SELECT_CAPS);
+    return result == 0 ? 0 : -EPERM;
+}
+
+static int drop_all_capabilities(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}, {0}};
+    return (int)syscall(SYS_capset, &header, none);
+}
+
+int seal_zygote(struct seal *seal, struct error *err) {
+    uint32_t entered = 0;
+    if (namespaces_enter(seal->enabled, &entered, &seal->many_ids, err) != 0) return -1;
+    if (entered & LAYER_MOUNT_NS && namespaces_empty_root(err) != 0) return -1;
+    seal->in_force |= entered;
+    /* Bounding set first, while there is a capability for it: an exec could regain nothing then. */
+    if (seal->enabled & LAYER_NO_CAPABILITIES) {
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+            (void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+        if (drop_most_capabilities(seal) != 0) {
+            return error_set(err, PA_INTERNAL, "drop capabilities: not permitted");
+        }
+    }
+    if (seal->enabled & LAYER_NO_NEW_PRIVS && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "set no_new_privs");
+    }
+    if (seal->enabled & LAYER_NOT_DUMPABLE && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "stop being dumpable");
+    }
+    if (seal->enabled & LAYER_RLIMITS &&
+        (limit(RLIMIT_CORE, 0) != 0 || limit(RLIMIT_MEMLOCK, 0) != 0 ||
+         limit(RLIMIT_MSGQUEUE, 0) != 0 || limit(RLIMIT_SIGPENDING, SIGNALS_PENDING) != 0)) {
+        return error_set_errno(err, PA_INTERNAL, errno, "set limits");
+    }
+    return 0;
+}
+
+int seal_worker(const struct seal *seal, uint32_t slot, uint32_t *in_force, struct error *err) {
+    uint32_t enabled = seal->enabled;
+    *in_force = seal->in_force | LAYER_WASM | LAYER_PROCESS;
+    if (enabled & LAYER_PID_NS && getpid() == 1) *in_force |= LAYER_PID_NS;
+    if (close_range((unsigned)seal->first_fd, ~0U, 0) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "close the zygote's descriptors");
+    }
+    if (enabled & LAYER_UID && seal->many_ids) {
+        bool mapped = seal->in_force & LAYER_USER_NS;
+        uid_t uid = (mapped ? 1 : NAMESPACE_FIRST_UID + 1) + slot % (NAMESPACE_UIDS - 1);
+        if (syscall(SYS_setgroups, 0, NULL) != 0 || setresgid(uid, uid, uid) != 0 ||
+            setresuid(uid, uid, uid) != 0) {
+            return error_set_errno(err, PA_INTERNAL, errno, "take the id of slot %u", slot);
+        }
+        *in_force |= LAYER_UID;
+    }
+    if (enabled & LAYER_NO_CAPABILITIES) {
+        if (drop_all_capabilities() != 0) {
+            return error_set_errno(err, PA_INTERNAL, errno, "drop all capabilities");
+        }
+        *in_force |= LAYER_NO_CAPABILITIES;
+    }
+    /* These two after the change of ids, which undoes them. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "tie the worker's life to its parent's");
+    }
+    if (enabled & LAYER_NOT_DUMPABLE) {
+        if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+            return error_set_errno(err, PA_INTERNAL, errno, "stop being dumpable");
+        }
+        *in_force |= LAYER_NOT_DUMPABLE;
+    }
+    if (enabled & LAYER_NO_NEW_PRIVS) *in_force |= LAYER_NO_NEW_PRIVS; /* the zygote's, inherited */
+    if (enabled & LAYER_RLIMITS && limit(RLIMIT_NPROC, 0) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "forbid processes");
+    }
+    return 0;
+}
+
+/* How far a write may make any file grow. Output that goes straight to a file counts. */
+static uint64_t largest_file_bytes(const struct pa_job *job,
+                                   const struct wasi_mount_config *mounts) {
+    const int outputs[] = {job->stdout_fd, job->stderr_fd, job->trace_fd, job->profile_fd,
+                           job->coredump_fd};
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        struct stat st;
+        if (outputs[i] > 0 && fstat(outputs[i], &st) == 0 && S_ISREG(st.st_mode)) {
+            return RLIM_INFINITY; /* bounded by output_limit_bytes, at an offset of its own */
+        }
+    }
+    for (size_t i = 0; i < job->mount_count; i++) {
+        if (!mounts[i].writable) continue;
+        uint64_t bytes;
+        bool fits =
+            !__builtin_add_overflow(job->limits.workspace_bytes, EXISTING_FILE_BYTES, &bytes);
+        return fits ? bytes : RLIM_INFINITY;
+    }
+    return 0;
+}
+
+static int limit_job(const struct seal *seal, const struct pa_job *job,
+                     const struct wasi_mount_config *mounts) {
+    const struct itimerval cpu = {
+        .it_value = {.tv_sec = (time_t)(job->limits.cpu_time_ms / 1000),
+                     .tv_usec = (suseconds_t)(job->limits.cpu_time_ms % 1000 * 1000)}};
+    uint64_t tables = UINT64_C(16) * 16 * job->limits.table_elements;
+    uint64_t data = seal->data_bytes + job->limits.memory_limit_bytes + tables + HOST_DATA_BYTES;
+#if defined(__SANITIZE_ADDRESS__)
+    data = RLIM_INFINITY; /* its shadow memory counts, too */
+#endif
+    if (limit(RLIMIT_DATA, data) != 0 ||
+        limit(RLIMIT_FSIZE, largest_file_bytes(job, mounts)) != 0 ||
+        limit(RLIMIT_NOFILE, job->limits.max_open_files + job->mount_count + HOST_FDS) != 0) {
+        return -errno;
+    }
+    if (job->limits.cpu_time_ms == 0) return 0;
+    /* SIGPROF ends the run to the microsecond (worker.c); the limit counts whole seconds, and
+     * cannot be undone. */
+    if (setitimer(ITIMER_PROF, &cpu, NULL) != 0 ||
+        limit(RLIMIT_CPU, job->limits.cpu_time_ms / 1000 + 2) != 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+int seal_job(const struct seal *seal, const struct pa_job *job,
+             const struct wasi_mount_config *mounts, uint32_t *in_force, struct error *err) {
+    int result;
+    if (seal->enabled & LAYER_RLIMITS) {
+        result = limit_job(seal, job, mounts);
+        if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "set the job's limits");
+        *in_force |= LAYER_RLIMITS;
+    }
+    /* A kernel without a layer is no error here: whether one may be missing is the policy's. */
+    if (seal->enabled & LAYER_LANDLOCK && landlock_restrict(mounts, job->mount_count) == 0) {
+        *in_force |= LAYER_LANDLOCK;
+    }
+    /* Last, as it forbids all of the above. */
+    if (seal->enabled & LAYER_SECCOMP) {
+        result = seccomp_install(&seal->filters,
+                                 job->profile_fd > 0 ? SECCOMP_WORKER_PROFILING : SECCOMP_WORKER);
+        if (result == 0) *in_force |= LAYER_SECCOMP;
+    }
+    return 0;
+}

@@ -1,0 +1,33 @@
+/* Sealing a worker, in two steps: what does not depend on the job while it waits for one, the rest
+ * between the job's arrival and the guest's first instruction. The order matters (seal.c). */
+#ifndef PA_WORKER_SEAL_H
+#define PA_WORKER_SEAL_H
+
+#include "worker/layers.h"
+#include "worker/seccomp.h"
+#include "wasi/wasi.h"
+
+#include <stdbool.h>
+
+/* What a zygote knows, and its workers inherit. */
+struct seal {
+    struct seccomp_filters filters;
+    uint32_t enabled;    /* layers to try */
+    uint32_t in_force;   /* those inherited from the zygote */
+    bool many_ids;       /* a worker can take the id of its slot */
+    uint64_t data_bytes; /* that count for RLIMIT_DATA in the zygote, linear memory excluded */
+    int first_fd;        /* from here on descriptors belong to no worker */
+};
+
+/* The zygote itself, before it runs anything: namespaces, capabilities, limits, no_new_privs. */
+int seal_zygote(struct seal *seal, struct error *err);
+
+/* A worker before it has a job; it owns descriptors below seal->first_fd and nothing else. Adds to
+ * `in_force`. -1: it must end. */
+int seal_worker(const struct seal *seal, uint32_t slot, uint32_t *in_force, struct error *err);
+
+/* The rest, for a job with these limits and mounts. */
+int seal_job(const struct seal *seal, const struct pa_job *job,
+             const struct wasi_mount_config *mounts, uint32_t *in_force, struct error *err);
+
+#endif

@@ -1,0 +1,140 @@
+#include "worker/seccomp.h"
+
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+/* A call, and what one of its arguments must be: (argument & mask) == value. mask 0: anything. */
+struct rule {
+    int number;
+    unsigned argument;
+    uint64_t mask;
+    uint64_t value;
+};
+
+#define ANY(name) \
+    { SCMP_SYS(name), 0, 0, 0 }
+#define IF(name, argument, mask, value) \
+    { SCMP_SYS(name), argument, mask, value }
+#define ALL UINT32_MAX
+
+/* While a guest runs. openat2's flags are behind a pointer, where a filter cannot look: its use is
+ * bounded by Landlock. No open, no socket, no process, no new executable memory. */
+static const struct rule worker[] = {
+    /* memory: the guest's, and the allocator's */
+    IF(mmap, 2, PROT_EXEC, 0), IF(mprotect, 2, PROT_EXEC, 0), ANY(munmap), ANY(mremap),
+    ANY(madvise), ANY(brk),
+    /* traps arrive as signals */
+    ANY(sigaltstack), ANY(rt_sigreturn), ANY(rt_sigprocmask),
+    /* files that are open */
+    ANY(read), ANY(readv), ANY(pread64), ANY(preadv), ANY(write), ANY(writev), ANY(pwrite64),
+    ANY(pwritev), ANY(lseek), ANY(close), ANY(fstat), ANY(newfstatat), ANY(getdents64),
+    ANY(ftruncate), ANY(fallocate), ANY(fsync), ANY(fdatasync), ANY(fadvise64),
+    IF(fcntl, 1, ALL, F_GETFL), IF(fcntl, 1, ALL, F_SETFL), IF(fcntl, 1, ALL, F_SETFD),
+    IF(fcntl, 1, ALL, F_DUPFD_CLOEXEC), IF(ioctl, 1, ALL, FIONREAD),
+    /* names beneath the mounts */
+    ANY(openat2), ANY(mkdirat), IF(unlinkat, 2, ~(uint64_t)AT_REMOVEDIR &ALL, 0), ANY(renameat),
+    ANY(renameat2), ANY(symlinkat), ANY(readlinkat),
+    IF(linkat, 4, ~(uint64_t)AT_EMPTY_PATH &ALL, 0), ANY(utimensat),
+    /* time, waiting, random numbers */
+    ANY(clock_gettime), ANY(clock_getres), ANY(clock_nanosleep), ANY(ppoll), ANY(getrandom),
+    ANY(sched_yield), ANY(futex), ANY(restart_syscall),
+    /* the end */
+    ANY(gettid), ANY(getpid), IF(tgkill, 2, ALL, SIGABRT), ANY(exit), ANY(exit_group)};
+
+/* Only to lower its own timer when the run ends. */
+static const struct rule profiling[] = {ANY(setitimer), ANY(rt_sigaction)};
+
+/* A zygote at its checkpoint, and a worker until its own filter is on. Each of these calls can only
+ * take something away from the caller, but for clone and the messages on the zygote's socket. */
+static const struct rule zygote[] = {
+    IF(clone, 0, ~(uint64_t)CLONE_NEWPID, WORKER_CLONE_FLAGS | SIGCHLD),
+    ANY(recvmsg),
+    ANY(sendmsg),
+    ANY(dup3),
+    ANY(close_range),
+    ANY(setgroups),
+    ANY(setresgid),
+    ANY(setresuid),
+    ANY(capset),
+    IF(prlimit64, 0, ALL, 0),
+    IF(fcntl, 1, ALL, F_GETFD),
+    ANY(seccomp),
+    ANY(prctl),
+    ANY(landlock_create_ruleset),
+    ANY(landlock_add_rule),
+    ANY(landlock_restrict_self)};
+
+static int add(scmp_filter_ctx filter, const struct rule *rules, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const struct rule *r = &rules[i];
+        int result =
+            r->mask == 0
+                ? seccomp_rule_add(filter, SCMP_ACT_ALLOW, r->number, 0)
+                : seccomp_rule_add(filter, SCMP_ACT_ALLOW, r->number, 1,
+                                   SCMP_CMP(r->argument, SCMP_CMP_MASKED_EQ, r->mask, r->value));
+        if (result != 0) return result;
+    }
+    return 0;
+}
+#define ADD(filter, rules) add(filter, rules, sizeof(rules) / sizeof *(rules))
+
+/* libseccomp checks the architecture and refuses x32 numbers by itself: both are bad architecture
+ * actions, killing by default. */
+static int build(scmp_filter_ctx filter, enum seccomp_kind kind) {
+    int result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    /* A binary tree instead of a list: the last call costs what the first does. */
+    if (result == 0) result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    /* C libraries fall back to clone only on ENOSYS. */
+    if (result == 0) {
+        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    }
+    if (result == 0) result = ADD(filter, worker);
+    if (result == 0 && kind != SECCOMP_WORKER) result = ADD(filter, profiling);
+    if (result == 0 && kind == SECCOMP_ZYGOTE) result = ADD(filter, zygote);
+    return result;
+}
+
+static int compile(enum seccomp_kind kind, struct sock_fprog *out) {
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (filter == NULL) return -ENOMEM;
+    _cleanup_(fd_closep) int fd = memfd_create("filter", MFD_CLOEXEC);
+    int result = fd < 0 ? -errno : build(filter, kind);
+    if (result == 0) result = seccomp_export_bpf(filter, fd);
+    seccomp_release(filter);
+    off_t size = result == 0 ? lseek(fd, 0, SEEK_END) : 0;
+    if (result != 0 || size <= 0) return result != 0 ? result : -EIO;
+    out->filter = malloc((size_t)size);
+    out->len = (unsigned short)((size_t)size / sizeof *out->filter);
+    if (out->filter == NULL) return -ENOMEM;
+    return pread(fd, out->filter, (size_t)size, 0) == size ? 0 : -EIO;
+}
+
+int seccomp_filters_init(struct seccomp_filters *filters, struct error *err) {
+    *filters = (struct seccomp_filters){0};
+    for (int kind = 0; kind < SECCOMP_KINDS; kind++) {
+        int result = compile((enum seccomp_kind)kind, &filters->code[kind]);
+        if (result == 0) continue;
+        seccomp_filters_fini(filters);
+        return error_set_errno(err, PA_INTERNAL, -result, "build the system call filter");
+    }
+    return 0;
+}
+
+void seccomp_filters_fini(struct seccomp_filters *filters) {
+    for (int kind = 0; kind < SECCOMP_KINDS; kind++)
+        free(filters->code[kind].filter);
+    *filters = (struct seccomp_filters){0};
+}
+
+int seccomp_install(const struct seccomp_filters *filters, enum seccomp_kind kind) {
+    /* SECCOMP_SET_MODE_FILTER = 1 */
+    return syscall(SYS_seccomp, 1, 0, &filters->code[kind]) == 0 ? 0 : -errno;
+}

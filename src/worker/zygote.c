@@ -1,0 +1,228 @@
+#include "worker/zygote.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "sandbox/module.h"
+#include "worker/wire.h"
+#include "worker/worker.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+enum { MAX_OWN_FDS = 256 }; /* it has a dozen, and one for each mount */
+
+struct zygote {
+    struct seal seal;
+    struct engine *engine;
+    int proc_fd;                   /* /proc, out of reach by name once the root is empty */
+    int task_fd;                   /* /proc/self/task: its link count tells the number of threads */
+    struct worker_start start;     /* in a child: what it was made with */
+    struct worker_resumed resumed; /* in a warm child: its job */
+};
+
+static int reply(uint32_t kind, const struct zygote *zygote, uint32_t status, uint32_t slot,
+                 const char *text, int fd) {
+    struct zygote_reply message = {
+        .kind = kind, .layers = zygote->seal.in_force, .status = status, .slot = slot};
+    (void)snprintf(message.text, sizeof message.text, "%s", text);
+    const struct iovec part = {&message, sizeof message};
+    return wire_send(ZYGOTE_SOCKET_FD, &part, 1, &fd, fd >= 0 ? 1 : 0, 1);
+}
+
+static _Noreturn void fail(const struct zygote *zygote, const struct error *err) {
+    (void)reply(ZYGOTE_FAILED, zygote, err->code, 0, err->text, -1);
+    _exit(1);
+}
+
+/* A process with threads must not be forked: locks of theirs would stay locked for ever. */
+static bool has_one_thread(const struct zygote *zygote) {
+    struct stat st;
+    return fstat(zygote->task_fd, &st) == 0 && st.st_nlink == 3; /* ".", "..", the thread */
+}
+
+/* fork(), but that the child's parent is the supervisor, and that its pid namespace is its own. */
+static pid_t clone_worker(const struct zygote *zygote, int *pidfd) {
+    unsigned long flags = WORKER_CLONE_FLAGS | SIGCHLD;
+    if (zygote->seal.enabled & LAYER_PID_NS) {
+        long pid = syscall(SYS_clone, flags | CLONE_NEWPID, NULL, pidfd, NULL, NULL);
+        if (pid >= 0 || (errno != EPERM && errno != EINVAL && errno != ENOSPC)) return (pid_t)pid;
+    }
+    return (pid_t)syscall(SYS_clone, flags, NULL, pidfd, NULL, NULL);
+}
+
+/* In the child. What the report's memfd is was decided by the supervisor. */
+static void become_worker(struct zygote *zygote, uint32_t slot, int channel, int report_fd) {
+    void *report =
+        mmap(NULL, sizeof(struct worker_report), PROT_READ | PROT_WRITE, MAP_SHARED, report_fd, 0);
+    if (report == MAP_FAILED || dup3(channel, ZYGOTE_SOCKET_FD, O_CLOEXEC) < 0) {
+        _exit(WORKER_EXIT_FAILED);
+    }
+    zygote->start =
+        (struct worker_start){.slot = slot, .channel = ZYGOTE_SOCKET_FD, .report = report};
+    (void)close(zygote->task_fd);
+}
+
+/* Makes a worker for one request. True in the child. */
+static bool serve(struct zygote *zygote, const struct zygote_request *request, int *fds) {
+    int pidfd = -1;
+    if (!has_one_thread(zygote)) {
+        (void)reply(ZYGOTE_NO_FORK, zygote, PA_INTERNAL, request->slot,
+                    "the zygote has more than one thread", -1);
+        return false;
+    }
+    pid_t pid = clone_worker(zygote, &pidfd);
+    if (pid == 0) {
+        become_worker(zygote, request->slot, fds[0], fds[1]);
+        return true;
+    }
+    int result = pid > 0 ? reply(ZYGOTE_FORKED, zygote, PA_OK, request->slot, "", pidfd)
+                         : reply(ZYGOTE_NO_FORK, zygote, PA_INTERNAL, request->slot,
+                                 strerrordesc_np(errno), -1);
+    fd_closep(&pidfd);
+    if (result != 0) _exit(1); /* the supervisor is gone; the kernel ends the worker, too */
+    return false;
+}
+
+/* Serves until the supervisor closes the socket. Returns only in a worker. */
+static void serve_all(struct zygote *zygote) {
+    for (;;) {
+        struct zygote_request request;
+        int fds[WIRE_MAX_FDS];
+        size_t fd_count;
+        const struct iovec part = {&request, sizeof request};
+        ssize_t got = wire_receive(ZYGOTE_SOCKET_FD, &part, 1, fds, &fd_count, 1);
+        if (got != sizeof request || fd_count != 2) _exit(got == 0 ? 0 : 1);
+        if (serve(zygote, &request, fds)) return;
+        wire_close_fds(fds, fd_count);
+    }
+}
+
+/* The number after the last descriptor that is open now. */
+static int first_free_fd(void) {
+    int last = 0;
+    for (int fd = 0; fd < MAX_OWN_FDS; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0) last = fd;
+    }
+    return last + 1;
+}
+
+/* What counts for RLIMIT_DATA: pages of data and stack (proc(5), statm). */
+static uint64_t data_bytes(const struct zygote *zygote) {
+    char text[128];
+    unsigned long pages = 0;
+    _cleanup_(fd_closep) int fd = openat(zygote->proc_fd, "self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    text[size > 0 ? size : 0] = 0;
+    (void)sscanf(text, "%*u %*u %*u %*u %*u %lu", &pages);
+    return pages * (uint64_t)getpagesize();
+}
+
+/* Copying page tables is most of what a fork costs, 30 us for each MiB of small pages; a huge page
+ * is one entry. What a worker writes to is split and copied in small pages all the same. */
+static void use_huge_pages(const struct guest_memory *memory) {
+    uintptr_t base = (uintptr_t)memory->base, end = base + memory->size_bytes;
+    uintptr_t low = (base + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1);
+    uintptr_t high = end & ~(HUGE_PAGE_BYTES - 1);
+    if (low < high) (void)madvise((void *)low, high - low, MADV_COLLAPSE); /* or stay as they are */
+}
+
+/* The interpreter has asked for its program. */
+static void at_checkpoint(struct run *run, void *context) {
+    struct zygote *zygote = context;
+    if (zygote->engine->memory != NULL) use_huge_pages(zygote->engine->memory);
+    zygote->seal.first_fd = first_free_fd();
+    if (reply(ZYGOTE_READY, zygote, PA_OK, 0, "", -1) != 0) _exit(1);
+    serve_all(zygote);
+    worker_resume(run, &zygote->seal, &zygote->start, &zygote->resumed);
+}
+
+/* Starts the interpreter; returns only by ending the process. */
+static _Noreturn void run_warm(struct zygote *zygote, const struct packet *packet,
+                               const struct packet_view *view, wasmtime_module_t *code) {
+    static struct run_report report;
+    struct buffer output[2] = {{0}, {0}};
+    const struct run_checkpoint checkpoint = {.reached = at_checkpoint, .context = zygote};
+    const struct run_setup setup = {.job = &view->job,
+                                    .mounts = view->mounts,
+                                    .captured = output,
+                                    .deadline_ns = packet->header.deadline_ns,
+                                    .report = &report};
+    struct error err = {0};
+    if (zygote->seal.enabled & LAYER_SECCOMP) { /* it is a stranger's code, too */
+        int result = seccomp_install(&zygote->seal.filters, SECCOMP_ZYGOTE);
+        if (result != 0) {
+            error_set_errno(&err, PA_INTERNAL, -result, "filter the zygote's system calls");
+            fail(zygote, &err);
+        }
+    }
+    run_module(zygote->engine, code, &setup, &checkpoint);
+    if (report.status == PA_OK) {
+        error_set(&err, PA_INVALID_MODULE,
+                  "the interpreter ended (exit code %d) before it read its program: %.300s",
+                  report.exit_code, output[1].data != NULL ? (const char *)output[1].data : "");
+    } else {
+        error_set(&err, report.status, "the interpreter cannot start: %s", report.message);
+    }
+    fail(zygote, &err);
+}
+
+static void start(struct zygote *zygote, const struct packet *packet,
+                  const struct packet_view *view) {
+    struct error err = {0};
+    wasmtime_module_t *code = NULL;
+    zygote->seal.enabled = packet->header.policy.enabled;
+    zygote->seal.in_force =
+        packet->header.policy.enabled & LAYER_CGROUP; /* as the supervisor says */
+    zygote->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    zygote->task_fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (zygote->proc_fd < 0 || zygote->task_fd < 0) {
+        error_set_errno(&err, PA_INTERNAL, errno, "open /proc");
+        fail(zygote, &err);
+    }
+    if (seccomp_filters_init(&zygote->seal.filters, &err) != 0) fail(zygote, &err);
+    zygote->engine = engine_new(packet->header.variant, &err);
+    if (zygote->engine == NULL) fail(zygote, &err);
+    bool warm = packet->header.flags & PACKET_WARM;
+    if (warm) {
+        code = module_load_copy(zygote->engine, packet->fds[PACKET_MODULE], &err);
+        if (code == NULL) fail(zygote, &err);
+    }
+    if (seal_zygote(&zygote->seal, &err) != 0) fail(zygote, &err);
+    zygote->seal.data_bytes = data_bytes(zygote);
+    if (warm) {
+        fd_closep(&zygote->proc_fd);
+        run_warm(zygote, packet, view, code);
+    }
+}
+
+int zygote_main(int argc, char **argv) {
+    static struct zygote zygote = {.proc_fd = -1, .task_fd = -1};
+    static struct packet packet;
+    static struct packet_view view;
+    struct error err = {0};
+    (void)argc;
+    (void)argv;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || close_range(ZYGOTE_SOCKET_FD + 1, ~0U, 0) != 0 ||
+        worker_set_signals() != 0) {
+        return 1;
+    }
+    (void)umask(077);
+    if (packet_receive(&packet, ZYGOTE_SOCKET_FD, 1) != 1) return 1;
+    if (packet_open(&packet, &view, &err) != 0) fail(&zygote, &err);
+    start(&zygote, &packet, &view);
+    zygote.seal.first_fd = first_free_fd();
+    if (reply(ZYGOTE_READY, &zygote, PA_OK, 0, "", -1) != 0) return 1;
+    serve_all(&zygote);
+    worker_run_plain(zygote.engine, &zygote.seal, &zygote.start, zygote.proc_fd);
+}
