@@ -165,8 +165,8 @@ struct pa_result {
 /* How to make a sandbox; all may be 0. */
 struct pa_options {
     const char *cache_dir; /* of compiled modules; NULL: $POLYAGENT_CACHE_DIR or the user's own */
-    const char *helper;    /* the polyagent program, run to compile; NULL: $POLYAGENT_HELPER, the
-                              program itself if it is polyagent, or the installed one */
+    const char *helper;    /* polyagent-worker, which compiles and runs; NULL: $POLYAGENT_HELPER, the
+                              one beside the program, or the installed one */
     bool no_cache;
     /* Keeps interpreters (jobs with job_data) started between runs, and forks them: the first run
      * takes longer, those after it a fraction of a millisecond to start. */

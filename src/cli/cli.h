@@ -59,6 +59,18 @@ int cli_run_option(struct cli_run *run, int option, const char *value);
 /* Runs the module with our stdout and stderr, reports, and gives the exit code. */
 int cli_execute(struct cli_run *run, const char *module_path);
 
+/* The Python that is at hand: as told, by PYTHON_WASI_WASM_PATH, beside the program, or installed.
+ * False if there is none. */
+bool cli_find_python(const char *given, char *out, size_t size);
+/* How it is started: CLI_PYTHON_ARGC of them, one more where it stays warm. */
+enum { CLI_PYTHON_ARGC = 7, CLI_PYTHON_WARM_ARGC = 8 };
+extern const char *const cli_python_argv[CLI_PYTHON_WARM_ARGC];
+/* Appends a job as bootstrap.py reads it. `name` is the program's in tracebacks. 0, or an exit code
+ * after an error message. */
+struct buffer;
+int cli_python_job(struct buffer *job, const char *name, const void *source, size_t source_bytes,
+                   const char *argv0, char **rest, int count);
+
 /* The lines of --help for CLI_RUN_OPTIONS. */
 extern const char cli_run_options_help[];
 
@@ -67,5 +79,8 @@ int cli_run_main(int argc, char **argv);
 int cli_hello_main(int argc, char **argv);
 int cli_python_main(int argc, char **argv);
 int cli_cache_main(int argc, char **argv);
+int cli_bench_main(int argc, char **argv);
+int cli_doctor_main(int argc, char **argv);
+int cli_serve_main(int argc, char **argv);
 
 #endif

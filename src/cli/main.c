@@ -1,7 +1,5 @@
 /* polyagent: the command line. Only dispatches; each subcommand has a file of its own. */
 #include "cli/cli.h"
-#include "sandbox/compiler.h"
-#include "worker/zygote.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,19 +8,13 @@ static const char help[] = "polyagent runs code that nobody trusts in a WebAssem
                            "usage: polyagent COMMAND ...; polyagent COMMAND --help tells more\n\n"
                            "  run      run a WASI module (.wasm, .wat)\n"
                            "  python   run Python source\n"
+                           "  serve    keep interpreters warm for the other commands\n"
+                           "  doctor   which isolation layers this machine gives\n"
+                           "  bench    measure runs: latency, throughput, memory\n"
                            "  cache    list, verify or clear the compiled modules\n\n"
                            "Examples:\n"
                            "  polyagent run docs/assets/hello-wasi.wat\n"
                            "  polyagent python -c 'print(2 + 2)'\n";
-
-#if defined(__SANITIZE_ADDRESS__)
-/* A zygote has no environment; traps arrive as signals, which are the engine's. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-    return "handle_segv=0:handle_sigill=0:handle_sigfpe=0:allocator_may_return_null=1:detect_leaks="
-           "0";
-}
-#endif
 
 int main(int argc, char **argv) {
     static const struct {
@@ -31,6 +23,9 @@ int main(int argc, char **argv) {
     } commands[] = {
         {"run", cli_run_main},
         {"python", cli_python_main},
+        {"serve", cli_serve_main},
+        {"doctor", cli_doctor_main},
+        {"bench", cli_bench_main},
         {"cache", cli_cache_main},
         {NULL, NULL},
     };
@@ -49,9 +44,6 @@ int main(int argc, char **argv) {
         (void)printf("polyagent %s (wasmtime 48.0.8)\n", PA_VERSION);
         return 0;
     }
-    /* How the supervisor starts us to compile a module, or to make workers. */
-    if (strcmp(argv[1], COMPILER_ROLE) == 0) return compiler_main(argc, argv);
-    if (strcmp(argv[1], ZYGOTE_ROLE) == 0) return zygote_main(argc, argv);
     for (size_t i = 0; commands[i].main != NULL; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);
     }

@@ -2,7 +2,6 @@
 #include "cli/cli.h"
 
 #include "base/buffer.h"
-#include "bootstrap_python.h" /* python_bootstrap[], generated from interpreters/python */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,35 +25,6 @@ static const char examples[] =
     "  polyagent python -c 'print(2 + 2)'\n"
     "  polyagent python --dir .::/data:rw script.py -- --verbose\n";
 
-/* Where the interpreter is: as told, beside the program, or installed. False if it is nowhere. */
-static bool find_interpreter(const char *given, char *out, size_t size) {
-    char self[PATH_MAX];
-    const char *named = given != NULL ? given : getenv("PYTHON_WASI_WASM_PATH");
-    if (named != NULL) {
-        (void)snprintf(out, size, "%s", named);
-        return true;
-    }
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[length > 0 ? length : 0] = 0;
-    char *slash = strrchr(self, '/');
-    if (slash != NULL) *slash = 0;
-    const char *const places[][2] = {{self, "/interpreters/python.wasm"},
-                                     {self, "/../share/polyagent/interpreters/python.wasm"},
-                                     {"", "/opt/wasm-interpreters/python.wasm"}};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        (void)snprintf(out, size, "%s%s", places[i][0], places[i][1]);
-        if (access(out, R_OK) == 0) return true;
-    }
-    return false;
-}
-
-static int put_field(struct buffer *job, const void *data, size_t size) {
-    const uint32_t length = (uint32_t)size;
-    return buffer_append(job, &length, sizeof length) == 0 && buffer_append(job, data, size) == 0
-               ? 0
-               : cli_fail("python: out of memory");
-}
-
 static int read_source(const char *path, struct buffer *source) {
     int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return cli_fail("cannot read %s: %s", path, strerror(errno));
@@ -65,47 +35,32 @@ static int read_source(const char *path, struct buffer *source) {
     return result == 0 ? 0 : cli_fail("cannot read %s: %s", path, strerror(-result));
 }
 
-/* The fields that bootstrap.py reads: file name, source, sys.argv, environment. */
 static int make_job(struct buffer *job, const char *code, const char *path, char **rest,
                     int count) {
     struct buffer source = {0};
-    uint32_t total = 0; /* in front, known at the end */
-    char number[16];
     const char *name = path != NULL && strcmp(path, "-") != 0 ? path : "<code>";
-    const char *argv0 = path != NULL ? path : "-c";
     int result = code != NULL ? 0 : read_source(path, &source);
-    if (result == 0) result = put_field(job, NULL, 0);
-    if (result == 0) result = put_field(job, name, strlen(name));
-    if (result == 0) {
-        result = code != NULL ? put_field(job, code, strlen(code))
-                              : put_field(job, source.data, source.size);
+    if (result == 0 && code != NULL) {
+        result = cli_python_job(job, name, code, strlen(code), "-c", rest, count);
+    } else if (result == 0) {
+        result = cli_python_job(job, name, source.data, source.size, path, rest, count);
     }
-    (void)snprintf(number, sizeof number, "%d", count + 1);
-    if (result == 0) result = put_field(job, number, strlen(number));
-    if (result == 0) result = put_field(job, argv0, strlen(argv0));
-    for (int i = 0; i < count && result == 0; i++)
-        result = put_field(job, rest[i], strlen(rest[i]));
     buffer_fini(&source);
-    if (result == 0) {
-        total = (uint32_t)(job->size - sizeof total);
-        memcpy(job->data, &total, sizeof total);
-    }
     return result;
 }
 
 static int execute(struct cli_run *run, const char *interpreter, const char *code, const char *path,
                    char **rest, int count) {
-    static const char *const argv[] = {"python", "-I", "-S", "-X", "utf8", "-c", python_bootstrap};
     char wasm[PATH_MAX];
     struct buffer job = {0};
-    if (!find_interpreter(interpreter, wasm, sizeof wasm)) {
+    if (!cli_find_python(interpreter, wasm, sizeof wasm)) {
         return cli_fail("python: no interpreter found; run: make interpreters, or set "
                         "PYTHON_WASI_WASM_PATH to a python.wasm");
     }
     int result = make_job(&job, code, path, rest, count);
     if (result == 0) {
-        run->job.argv = argv;
-        run->job.argc = sizeof argv / sizeof *argv;
+        run->job.argv = cli_python_argv;
+        run->job.argc = CLI_PYTHON_ARGC; /* cli_execute() adds the imports if it may be warm */
         run->job.job_data = job.data;
         run->job.job_bytes = job.size;
         if (path != NULL && strcmp(path, "-") == 0) run->job.use_stdin_fd = false;

@@ -61,27 +61,6 @@ static void give_error(const struct error *err, struct pa_error *out) {
     (void)snprintf(out->message, sizeof out->message, "%s", err->text);
 }
 
-/* The program that compiles: named by the caller, by the environment, ourselves, or the installed.
- */
-static int find_helper(struct pa_sandbox *sandbox, const struct pa_options *options,
-                       struct error *err) {
-    char self[sizeof sandbox->helper];
-    const char *helper = options->helper != NULL ? options->helper : getenv("POLYAGENT_HELPER");
-    if (helper == NULL) {
-        ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-        self[length > 0 ? length : 0] = 0;
-        const char *slash = strrchr(self, '/');
-        bool ours = slash != NULL && strcmp(slash + 1, "polyagent") == 0;
-        helper = ours ? self : PA_INSTALLED_HELPER;
-    }
-    size_t length = strlen(helper);
-    if (length == 0 || length >= sizeof sandbox->helper) {
-        return error_set(err, PA_INVALID_ARGUMENT, "helper: its name is empty or too long");
-    }
-    memcpy(sandbox->helper, helper, length + 1);
-    return 0;
-}
-
 struct pa_sandbox *pa_sandbox_new(const struct pa_options *options, struct pa_error *error) {
     const struct pa_options defaults = {0};
     struct error err = {0};
@@ -93,7 +72,7 @@ struct pa_sandbox *pa_sandbox_new(const struct pa_options *options, struct pa_er
         sandbox->compile_timeout_ms = options->compile_timeout_ms > 0 ? options->compile_timeout_ms
                                                                       : DEFAULT_COMPILE_TIMEOUT_MS;
         sandbox->keep_warm = options->keep_warm;
-        result = find_helper(sandbox, options, &err);
+        result = supervisor_find_helper(options->helper, sandbox->helper, sizeof sandbox->helper, &err);
     }
     if (result == 0) {
         result = options->no_cache

@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pwd.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,18 +61,13 @@ static int open_private_dir(const char *path, struct error *err) {
 static int user_dir(char *out, size_t size, const char *own, const char *xdg, const char *below,
                     struct error *err) {
     const char *base = getenv(xdg), *home = getenv("HOME");
-    const struct passwd *user = NULL;
     int length;
     if (getenv(own) != NULL) {
         length = snprintf(out, size, "%s", getenv(own));
     } else if (base != NULL && base[0] == '/') {
         length = snprintf(out, size, "%s/polyagent", base);
     } else {
-        if (home == NULL || home[0] != '/') {
-            user = getpwuid(geteuid());
-            home = user != NULL ? user->pw_dir : NULL;
-        }
-        if (home == NULL) return error_set(err, PA_INTERNAL, "no home directory: set %s", own);
+        if (home == NULL || home[0] != '/') return error_set(err, PA_INTERNAL, "no home directory: set %s", own);
         length = snprintf(out, size, "%s/%s/polyagent", home, below);
     }
     if (length <= 0 || (size_t)length >= size) {

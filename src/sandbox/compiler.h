@@ -20,7 +20,7 @@ struct compiler {
     size_t used;
 };
 
-/* Runs `helper` (the polyagent program) on the module in `module_fd` (wasm or wat) for an engine
+/* Runs `helper` (polyagent-worker) on the module in `module_fd` (wasm or wat) for an engine
  * variant; native code is written to `out_fd`. Both stay the caller's, who may close them. */
 int compiler_start(struct compiler *compiler, const char *helper, int module_fd, unsigned variant,
                    int out_fd, struct error *err);

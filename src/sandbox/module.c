@@ -2,6 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/huge.h"
 #include "sandbox/compiler.h"
 
 #include <fcntl.h>
@@ -9,10 +10,6 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
-#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 #define IMAGE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 
 static int check_size(uint64_t size, uint64_t max_bytes, struct error *err) {
@@ -162,43 +159,10 @@ wasmtime_module_t *module_load(struct engine *engine, const char *path, struct e
     return check_loaded(error, err) == 0 ? module : NULL;
 }
 
-/* The kernel aligns a mapping to huge pages only if its size is a multiple of theirs: the engine
- * ignores what stands behind its own bytes. */
-static uint8_t *read_padded(int fd, size_t *size, struct error *err) {
-    struct stat st;
-    if (fstat(fd, &st) != 0 || st.st_size <= 0) {
-        error_set_errno(err, PA_INTERNAL, errno, "size of the compiled code");
-        return NULL;
-    }
-    size_t bytes = (size_t)st.st_size;
-    *size = (bytes + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1);
-    uint8_t *data = calloc(1, *size);
-    for (size_t done = 0; data != NULL && done < bytes;) {
-        ssize_t got = pread(fd, data + done, bytes - done, (off_t)done);
-        if (got <= 0) {
-            free(data);
-            data = NULL;
-        } else {
-            done += (size_t)got;
-        }
-    }
-    if (data == NULL) error_set_errno(err, PA_INTERNAL, errno, "read the compiled code");
-    return data;
-}
-
-wasmtime_module_t *module_load_copy(struct engine *engine, int fd, struct error *err) {
-    size_t size;
+void module_use_huge_pages(const wasmtime_module_t *module) {
     void *start, *end;
-    wasmtime_module_t *module = NULL;
-    _cleanup_(freep) uint8_t *data = read_padded(fd, &size, err);
-    if (data == NULL) return NULL;
-    wasmtime_error_t *error = wasmtime_module_deserialize(engine->wasm, data, size, &module);
-    if (check_loaded(error, err) != 0) return NULL;
     wasmtime_module_image_range(module, &start, &end);
-    uintptr_t low = (uintptr_t)start & ~(HUGE_PAGE_BYTES - 1);
-    for (; low < (uintptr_t)end; low += HUGE_PAGE_BYTES)
-        (void)madvise((void *)low, HUGE_PAGE_BYTES, MADV_COLLAPSE); /* or stay as they are */
-    return module;
+    huge_pages_for_code(start, end);
 }
 
 /* Compiles into the cache, or into a memfd without one. A descriptor of the code. */

@@ -38,8 +38,7 @@ const wasmtime_module_t *module_code(struct pa_module *module, struct engine *en
 /* Maps native code from a file that is known to be ours: its pages are read as they are needed. */
 wasmtime_module_t *module_load(struct engine *engine, const char *path, struct error *err);
 
-/* The same by copying it into huge pages, where the kernel has them: slower to load, but a fork
- * then neither copies page tables for it nor takes faults on it. */
-wasmtime_module_t *module_load_copy(struct engine *engine, int fd, struct error *err);
+/* Copies a module's code into huge pages (base/huge.h). */
+void module_use_huge_pages(const wasmtime_module_t *module);
 
 #endif

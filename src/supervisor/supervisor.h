@@ -14,7 +14,7 @@
 
 struct supervisor_config {
     struct cache *cache;         /* outlives the supervisor */
-    const char *helper;          /* the polyagent program; outlives the supervisor */
+    const char *helper;          /* polyagent-worker; outlives the supervisor */
     uint64_t compile_timeout_ms; /* > 0 */
     struct layer_policy policy;
     uint32_t max_running;        /* workers with a job; 0: 64 */
@@ -59,6 +59,9 @@ int supervisor_submit(struct supervisor *supervisor, struct packet *packet,
 
 /* Ends a job early; its result says that it was cancelled. */
 void supervisor_cancel(struct supervisor_run *run);
+
+/* polyagent-worker: `given` (may be NULL), $POLYAGENT_HELPER, beside the program, or installed. */
+int supervisor_find_helper(const char *given, char *out, size_t size, struct error *err);
 
 struct supervisor_stats {
     uint32_t running, queued, zygotes, workers; /* parked ones included */

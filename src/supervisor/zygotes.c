@@ -75,7 +75,7 @@ static int make_setup(struct supervisor_run *run, const struct packet_view *view
         if (job.limits.max_fuel > 0) job.limits.max_fuel = INT64_MAX;
     }
     if (packet_pack(setup, &job, err) != 0) return -1;
-    setup->header.flags |= run->warm ? PACKET_WARM : 0;
+    setup->header.flags |= (run->warm ? PACKET_WARM : 0) | (s->config.keep_warm ? PACKET_LASTS : 0);
     setup->header.variant = run->packet.header.variant;
     setup->header.policy = run->packet.header.policy;
     if (s->cgroup == NULL) setup->header.policy.enabled &= ~(uint32_t)LAYER_CGROUP;

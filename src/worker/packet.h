@@ -36,7 +36,8 @@ enum packet_flag {
     PACKET_INVOKE = 1 << 5, /* the first string is the function's name */
     PACKET_STDIN_DATA = 1 << 6,
     PACKET_BODY_MEMFD = 1 << 7,
-    PACKET_ALL_FLAGS = (1 << 8) - 1
+    PACKET_LASTS = 1 << 8, /* to a zygote: it will serve many jobs */
+    PACKET_ALL_FLAGS = (1 << 9) - 1
 };
 
 struct packet_header {

@@ -2,11 +2,13 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/huge.h"
 #include "sandbox/module.h"
 #include "worker/wire.h"
 #include "worker/worker.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,15 +18,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
-#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 enum { MAX_OWN_FDS = 256 }; /* it has a dozen, and one for each mount */
 
 struct zygote {
     struct seal seal;
     struct engine *engine;
+    const void *code_low, *code_high; /* of the program */
     int proc_fd;                   /* /proc, out of reach by name once the root is empty */
     int task_fd;                   /* /proc/self/task: its link count tells the number of threads */
     struct worker_start start;     /* in a child: what it was made with */
@@ -94,8 +93,19 @@ static bool serve(struct zygote *zygote, const struct zygote_request *request, i
     return false;
 }
 
+/* The number after the last descriptor that is open now. */
+static int first_free_fd(void) {
+    int last = 0;
+    for (int fd = 0; fd < MAX_OWN_FDS; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0) last = fd;
+    }
+    return last + 1;
+}
+
 /* Serves until the supervisor closes the socket. Returns only in a worker. */
 static void serve_all(struct zygote *zygote) {
+    zygote->seal.first_fd = first_free_fd();
+    (void)malloc_trim(0); /* each page less is one less to copy the entry of */
     for (;;) {
         struct zygote_request request;
         int fds[WIRE_MAX_FDS];
@@ -106,15 +116,6 @@ static void serve_all(struct zygote *zygote) {
         if (serve(zygote, &request, fds)) return;
         wire_close_fds(fds, fd_count);
     }
-}
-
-/* The number after the last descriptor that is open now. */
-static int first_free_fd(void) {
-    int last = 0;
-    for (int fd = 0; fd < MAX_OWN_FDS; fd++) {
-        if (fcntl(fd, F_GETFD) >= 0) last = fd;
-    }
-    return last + 1;
 }
 
 /* What counts for RLIMIT_DATA: pages of data and stack (proc(5), statm). */
@@ -128,20 +129,11 @@ static uint64_t data_bytes(const struct zygote *zygote) {
     return pages * (uint64_t)getpagesize();
 }
 
-/* Copying page tables is most of what a fork costs, 30 us for each MiB of small pages; a huge page
- * is one entry. What a worker writes to is split and copied in small pages all the same. */
-static void use_huge_pages(const struct guest_memory *memory) {
-    uintptr_t base = (uintptr_t)memory->base, end = base + memory->size_bytes;
-    uintptr_t low = (base + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1);
-    uintptr_t high = end & ~(HUGE_PAGE_BYTES - 1);
-    if (low < high) (void)madvise((void *)low, high - low, MADV_COLLAPSE); /* or stay as they are */
-}
-
 /* The interpreter has asked for its program. */
 static void at_checkpoint(struct run *run, void *context) {
     struct zygote *zygote = context;
-    if (zygote->engine->memory != NULL) use_huge_pages(zygote->engine->memory);
-    zygote->seal.first_fd = first_free_fd();
+    const struct guest_memory *memory = zygote->engine->memory;
+    if (memory != NULL) huge_pages_for_data(memory->base, memory->size_bytes);
     if (reply(ZYGOTE_READY, zygote, PA_OK, 0, "", -1) != 0) _exit(1);
     serve_all(zygote);
     worker_resume(run, &zygote->seal, &zygote->start, &zygote->resumed);
@@ -194,9 +186,13 @@ static void start(struct zygote *zygote, const struct packet *packet,
     zygote->engine = engine_new(packet->header.variant, &err);
     if (zygote->engine == NULL) fail(zygote, &err);
     bool warm = packet->header.flags & PACKET_WARM;
+    if (packet->header.flags & PACKET_LASTS) huge_pages_for_code(zygote->code_low, zygote->code_high);
     if (warm) {
-        code = module_load_copy(zygote->engine, packet->fds[PACKET_MODULE], &err);
+        char path[32];
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", packet->fds[PACKET_MODULE]);
+        code = module_load(zygote->engine, path, &err);
         if (code == NULL) fail(zygote, &err);
+        module_use_huge_pages(code);
     }
     if (seal_zygote(&zygote->seal, &err) != 0) fail(zygote, &err);
     zygote->seal.data_bytes = data_bytes(zygote);
@@ -206,13 +202,13 @@ static void start(struct zygote *zygote, const struct packet *packet,
     }
 }
 
-int zygote_main(int argc, char **argv) {
+int zygote_main(const void *code_low, const void *code_high) {
     static struct zygote zygote = {.proc_fd = -1, .task_fd = -1};
     static struct packet packet;
     static struct packet_view view;
     struct error err = {0};
-    (void)argc;
-    (void)argv;
+    zygote.code_low = code_low;
+    zygote.code_high = code_high;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || close_range(ZYGOTE_SOCKET_FD + 1, ~0U, 0) != 0 ||
         worker_set_signals() != 0) {
         return 1;
@@ -221,7 +217,6 @@ int zygote_main(int argc, char **argv) {
     if (packet_receive(&packet, ZYGOTE_SOCKET_FD, 1) != 1) return 1;
     if (packet_open(&packet, &view, &err) != 0) fail(&zygote, &err);
     start(&zygote, &packet, &view);
-    zygote.seal.first_fd = first_free_fd();
     if (reply(ZYGOTE_READY, &zygote, PA_OK, 0, "", -1) != 0) return 1;
     serve_all(&zygote);
     worker_run_plain(zygote.engine, &zygote.seal, &zygote.start, zygote.proc_fd);

@@ -33,7 +33,7 @@ struct zygote_request { /* with two descriptors: the worker's socket, and its re
     uint32_t slot;
 };
 
-/* main() of that process. */
-int zygote_main(int argc, char **argv);
+/* main() of that process; the program's own code lies between the two. */
+int zygote_main(const void *code_low, const void *code_high);
 
 #endif

@@ -1,0 +1,17 @@
+/* Huge pages for a process that is forked often. Copying page tables is most of what a fork costs,
+ * 30 us for each MiB of small pages, and each page of code that a child touches first is a fault of
+ * 1-2 us; a huge page is one entry, and no fault. All of this is only a matter of speed: where the
+ * kernel has no huge pages to give, things stay as they are. */
+#ifndef PA_BASE_HUGE_H
+#define PA_BASE_HUGE_H
+
+#include <stddef.h>
+
+/* Puts huge pages with the same bytes in the place of executable mappings between `low` and `high`,
+ * as far as they fill them. The code may be running. */
+void huge_pages_for_code(const void *low, const void *high);
+
+/* The same for readable and writable memory, in place. */
+void huge_pages_for_data(const void *low, size_t bytes);
+
+#endif

@@ -1,0 +1,281 @@
+/* `polyagent bench`: a closed loop of jobs against a supervisor in this process, and what came of
+ * it. */
+#include "cli/cli.h"
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { HISTOGRAM_ROWS = 20, HISTOGRAM_COLUMNS = 50, MAX_RUNS = 10000000, MAX_CONCURRENCY = 4096 };
+
+static const char help[] =
+    "usage: polyagent bench [OPTION]... [-c CODE | MODULE]\n\n"
+    "Runs one program again and again, each time in a fresh sandbox, and shows how long it took from\n"
+    "submitting the job to its result. Without a program: Python, print(1).\n\n"
+    "  -c CODE            Python source\n"
+    "  --runs N           how many, default 1000\n"
+    "  --warmup N         uncounted ones before, default 50\n"
+    "  --concurrency N    jobs at once, default 1\n"
+    "  --spare N          workers that are parked ahead of need, default 2\n"
+    "  --cold             start the interpreter for each run\n"
+    "  --json             the figures as JSON\n"
+    "  --no-histogram     the figures only\n\n"
+    "Examples:\n"
+    "  polyagent bench\n"
+    "  polyagent bench --concurrency 4 --runs 10000 -c 'import json; print(json.dumps([1]))'\n"
+    "  polyagent bench docs/assets/hello-wasi.wat\n";
+
+struct options {
+    const char *code, *module;
+    uint64_t runs, warmup, concurrency, spare;
+    bool cold, json, histogram;
+};
+
+struct bench {
+    const struct options *options;
+    struct supervisor *supervisor;
+    struct pa_module module;
+    struct pa_job job;
+    struct buffer job_data;
+    double *latency_ms; /* of the counted runs */
+    uint64_t submitted, finished, failed;
+    uint64_t first_ns, last_ns; /* of the counted ones */
+    double cpu_ms;
+    char failure[512];
+};
+
+static int submit(struct bench *bench);
+
+static void on_done(void *context, const struct supervisor_result *result) {
+    struct bench *bench = context;
+    const struct options *o = bench->options;
+    uint64_t now_ns = clock_now_ns(), number = bench->finished++;
+    if (result->report->status != PA_OK || result->report->exit_code != 0) {
+        if (bench->failed++ == 0) {
+            (void)snprintf(bench->failure, sizeof bench->failure, "%s, exit code %d: %.400s",
+                           pa_status_name(result->report->status), result->report->exit_code,
+                           result->report->message);
+        }
+    }
+    if (number >= o->warmup) {
+        bench->latency_ms[number - o->warmup] =
+            (double)(now_ns - result->submitted_ns) / (double)NS_PER_MS;
+        bench->cpu_ms += (double)result->report->cpu_ns / (double)NS_PER_MS;
+        bench->last_ns = now_ns;
+    } else {
+        bench->first_ns = now_ns;
+    }
+    if (bench->submitted < o->warmup + o->runs && submit(bench) != 0) bench->failed++;
+}
+
+static int submit(struct bench *bench) {
+    struct packet packet;
+    struct error err = {0};
+    bench->submitted++;
+    if (packet_pack(&packet, &bench->job, &err) == 0 &&
+        supervisor_submit(bench->supervisor, &packet, &bench->module, on_done, bench, NULL, &err) ==
+            0) {
+        return 0;
+    }
+    if (bench->failure[0] == 0) (void)snprintf(bench->failure, sizeof bench->failure, "%.500s", err.text);
+    bench->finished++;
+    return -1;
+}
+
+static int compare(const void *left, const void *right) {
+    double l = *(const double *)left, r = *(const double *)right;
+    return (l > r) - (l < r);
+}
+
+static double percentile(const struct bench *bench, double p) {
+    uint64_t n = bench->options->runs;
+    uint64_t rank = (uint64_t)ceil(p / 100 * (double)n);
+    return bench->latency_ms[rank > 0 ? rank - 1 : 0];
+}
+
+/* Rows of equal ratio between the fastest and the 99.9th percentile; the rest is told in words. */
+static void print_histogram(const struct bench *bench) {
+    uint64_t counts[HISTOGRAM_ROWS] = {0}, most = 1, beyond = 0, n = bench->options->runs;
+    double low = bench->latency_ms[0], high = percentile(bench, 99.9);
+    if (high <= low) high = low * 1.01 + 1e-6;
+    double step = log(high / low) / HISTOGRAM_ROWS;
+    for (uint64_t i = 0; i < n; i++) {
+        int row = (int)(log(bench->latency_ms[i] / low) / step);
+        if (row >= HISTOGRAM_ROWS && bench->latency_ms[i] > high) beyond++;
+        else counts[row < HISTOGRAM_ROWS ? row : HISTOGRAM_ROWS - 1]++;
+    }
+    for (int i = 0; i < HISTOGRAM_ROWS; i++)
+        most = counts[i] > most ? counts[i] : most;
+    for (int i = 0; i < HISTOGRAM_ROWS; i++) {
+        (void)printf("  %8.3f ms |", low * exp(step * i));
+        for (uint64_t column = 0; column < counts[i] * HISTOGRAM_COLUMNS / most; column++)
+            (void)fputs("#", stdout);
+        (void)printf(" %llu\n", (unsigned long long)counts[i]);
+    }
+    if (beyond > 0) (void)printf("  %llu took longer\n", (unsigned long long)beyond);
+}
+
+static int report(struct bench *bench) {
+    const struct options *o = bench->options;
+    double seconds = (double)(bench->last_ns - bench->first_ns) / 1e9, sum = 0;
+    struct supervisor_stats stats;
+    supervisor_get_stats(bench->supervisor, &stats);
+    qsort(bench->latency_ms, o->runs, sizeof *bench->latency_ms, compare);
+    for (uint64_t i = 0; i < o->runs; i++)
+        sum += bench->latency_ms[i];
+    double rate = seconds > 0 ? (double)o->runs / seconds : 0;
+    if (o->json) {
+        json_t *all = json_pack(
+            "{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "runs",
+            (json_int_t)o->runs, "concurrency", (json_int_t)o->concurrency, "failed",
+            (json_int_t)bench->failed, "seconds", seconds, "runs_per_second", rate, "mean_ms",
+            sum / (double)o->runs, "p50_ms", percentile(bench, 50), "p90_ms", percentile(bench, 90),
+            "p99_ms", percentile(bench, 99), "p999_ms", percentile(bench, 99.9), "max_ms",
+            bench->latency_ms[o->runs - 1], "worker_cpu_ms", bench->cpu_ms / (double)o->runs,
+            "zygotes_started", (json_int_t)stats.zygotes_started);
+        char *text = all != NULL ? json_dumps(all, JSON_REAL_PRECISION(5)) : NULL;
+        (void)printf("%s\n", text != NULL ? text : "{}");
+        free(text);
+        json_decref(all);
+    } else {
+        (void)printf("%llu runs, %llu at once, %.2f s: %.0f a second; %llu failed\n"
+                     "latency ms: p50 %.3f  p90 %.3f  p99 %.3f  p99.9 %.3f  max %.3f  mean %.3f\n"
+                     "CPU of each worker: %.3f ms\n",
+                     (unsigned long long)o->runs, (unsigned long long)o->concurrency, seconds, rate,
+                     (unsigned long long)bench->failed, percentile(bench, 50),
+                     percentile(bench, 90), percentile(bench, 99), percentile(bench, 99.9),
+                     bench->latency_ms[o->runs - 1], sum / (double)o->runs,
+                     bench->cpu_ms / (double)o->runs);
+        if (o->histogram) print_histogram(bench);
+    }
+    if (bench->failed == 0) return 0;
+    return cli_fail("bench: %llu runs failed; the first: %s", (unsigned long long)bench->failed,
+                    bench->failure);
+}
+
+static int make_job(struct bench *bench, struct cache *cache) {
+    const struct options *o = bench->options;
+    static const char *argv[] = {"module"};
+    char wasm[PATH_MAX];
+    struct error err = {0};
+    pa_limits_default(&bench->job.limits);
+    if (o->module != NULL) {
+        (void)snprintf(wasm, sizeof wasm, "%s", o->module);
+        bench->job.argv = argv;
+        bench->job.argc = 1;
+    } else {
+        const char *code = o->code != NULL ? o->code : "print(1)";
+        if (!cli_find_python(NULL, wasm, sizeof wasm)) {
+            return cli_fail("bench: no Python found; run: make interpreters");
+        }
+        int result = cli_python_job(&bench->job_data, "<code>", code, strlen(code), "-c", NULL, 0);
+        if (result != 0) return result;
+        bench->job.argv = cli_python_argv;
+        bench->job.argc = o->cold ? CLI_PYTHON_ARGC : CLI_PYTHON_WARM_ARGC;
+        bench->job.job_data = bench->job_data.data;
+        bench->job.job_bytes = bench->job_data.size;
+    }
+    if (module_open_file(&bench->module, cache, wasm, bench->job.limits.max_module_bytes, &err) == 0) {
+        return 0;
+    }
+    return cli_fail("%s", err.text);
+}
+
+static int run(const struct options *options) {
+    struct bench bench = {.options = options, .module = {.fd = -1}};
+    struct cache cache = {.dir_fd = -1};
+    struct error err = {0};
+    sd_event *event = NULL;
+    char helper[PATH_MAX];
+    struct supervisor_config config = {.cache = &cache,
+                                       .helper = helper,
+                                       .compile_timeout_ms = 180000,
+                                       .max_running = (uint32_t)options->concurrency,
+                                       .max_queued = MAX_CONCURRENCY,
+                                       .spare_workers = (uint32_t)options->spare,
+                                       .keep_warm = !options->cold,
+                                       .own_groups = true};
+    bench.latency_ms = calloc(options->runs, sizeof *bench.latency_ms);
+    int result = bench.latency_ms == NULL || sd_event_new(&event) < 0
+                     ? cli_fail("bench: out of memory")
+                     : 0;
+    if (result == 0 && (supervisor_find_helper(NULL, helper, sizeof helper, &err) != 0 ||
+                        cache_open(&cache, NULL, &err) != 0 ||
+                        layer_policy_default(&config.policy, &err) != 0 ||
+                        (bench.supervisor = supervisor_new(event, &config, &err)) == NULL)) {
+        result = cli_fail("%s", err.text);
+    }
+    if (result == 0) result = make_job(&bench, &cache);
+    bench.first_ns = clock_now_ns();
+    for (uint64_t i = 0; result == 0 && i < options->concurrency; i++) {
+        if (bench.submitted < options->warmup + options->runs) (void)submit(&bench);
+    }
+    while (result == 0 && bench.finished < options->warmup + options->runs) {
+        int done = sd_event_run(event, UINT64_MAX);
+        if (done < 0 && done != -EINTR) result = cli_fail("bench: %s", strerror(-done));
+    }
+    if (result == 0) result = report(&bench);
+    supervisor_free(bench.supervisor);
+    sd_event_unref(event);
+    if (bench.module.fd >= 0) module_fini(&bench.module);
+    cache_close(&cache);
+    buffer_fini(&bench.job_data);
+    free(bench.latency_ms);
+    return result;
+}
+
+static int number(const char *what, const char *text, uint64_t low, uint64_t high, uint64_t *out) {
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != 0 || errno != 0 || value < low || value > high) {
+        return cli_fail("%s: '%s' is not a number of %llu to %llu", what, text,
+                        (unsigned long long)low, (unsigned long long)high);
+    }
+    *out = value;
+    return 0;
+}
+
+int cli_bench_main(int argc, char **argv) {
+    static const struct option table[] = {{"runs", required_argument, NULL, 'n'},
+                                          {"warmup", required_argument, NULL, 'w'},
+                                          {"concurrency", required_argument, NULL, 'p'},
+                                          {"spare", required_argument, NULL, 's'},
+                                          {"cold", no_argument, NULL, 'C'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"no-histogram", no_argument, NULL, 'H'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    struct options o = {
+        .runs = 1000, .warmup = 50, .concurrency = 1, .spare = 2, .histogram = true};
+    int result = 0, option;
+    opterr = 0;
+    while (result == 0 && (option = getopt_long(argc, argv, "+hc:", table, NULL)) != -1) {
+        switch (option) {
+        case 'h': (void)fputs(help, stdout); return 0;
+        case 'c': o.code = optarg; break;
+        case 'n': result = number("--runs", optarg, 1, MAX_RUNS, &o.runs); break;
+        case 'w': result = number("--warmup", optarg, 0, MAX_RUNS, &o.warmup); break;
+        case 'p': result = number("--concurrency", optarg, 1, MAX_CONCURRENCY, &o.concurrency); break;
+        case 's': result = number("--spare", optarg, 0, 1000, &o.spare); break;
+        case 'C': o.cold = true; break;
+        case 'j': o.json = true; break;
+        case 'H': o.histogram = false; break;
+        default: result = cli_bad_option(argv, "polyagent bench");
+        }
+    }
+    if (result == 0 && optind < argc) o.module = argv[optind++];
+    if (result == 0 && (optind < argc || (o.module != NULL && o.code != NULL))) {
+        result = cli_fail("bench: one program only; see polyagent bench --help");
+    }
+    return result == 0 ? run(&o) : result;
+}

@@ -1,0 +1,30 @@
+/* polyagent-worker: the program of the processes that a guest's module is compiled in, and run in.
+ * Linked statically, apart from polyagent, so that forks copy a quarter of the mappings, nothing is
+ * looked up in a worker, and no library that a worker does not need is in reach of a guest. */
+#include "sandbox/compiler.h"
+#include "worker/zygote.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+/* It has no environment to say so; traps arrive as signals, which are the engine's. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+    return "handle_segv=0:handle_sigill=0:handle_sigfpe=0:allocator_may_return_null=1:"
+           "detect_leaks=0";
+}
+#endif
+
+/* Of the linker: where the program's code begins and ends. */
+extern const char __executable_start, etext;
+
+int main(int argc, char **argv) {
+    if (argc >= 2 && strcmp(argv[1], COMPILER_ROLE) == 0) return compiler_main(argc, argv);
+    if (argc >= 2 && strcmp(argv[1], ZYGOTE_ROLE) == 0) {
+        return zygote_main(&__executable_start, &etext);
+    }
+    (void)fputs("polyagent-worker: started by polyagent, not by hand; see polyagent --help\n",
+                stderr);
+    return 125;
+}
