@@ -111,6 +111,12 @@ struct pa_job {
     const void *job_data;
     size_t job_bytes;
 
+    /* A job for practice, NULL = none: when an interpreter is started to stay (keep_warm), it does
+     * this one in a throw-away copy, and the memory that this touches is made ready ahead in all
+     * others. It must be nobody's secret. */
+    const void *rehearsal_data;
+    size_t rehearsal_bytes;
+
     /* Output goes to these descriptors as it is written when `use_output_fds`; else it is kept in
      * the result. */
     int stdout_fd;
@@ -165,8 +171,8 @@ struct pa_result {
 /* How to make a sandbox; all may be 0. */
 struct pa_options {
     const char *cache_dir; /* of compiled modules; NULL: $POLYAGENT_CACHE_DIR or the user's own */
-    const char *helper;    /* polyagent-worker, which compiles and runs; NULL: $POLYAGENT_HELPER, the
-                              one beside the program, or the installed one */
+    const char *helper; /* polyagent-worker, which compiles and runs; NULL: $POLYAGENT_HELPER, the
+                           one beside the program, or the installed one */
     bool no_cache;
     /* Keeps interpreters (jobs with job_data) started between runs, and forks them: the first run
      * takes longer, those after it a fraction of a millisecond to start. */

@@ -19,7 +19,8 @@ enum { HISTOGRAM_ROWS = 20, HISTOGRAM_COLUMNS = 50, MAX_RUNS = 10000000, MAX_CON
 
 static const char help[] =
     "usage: polyagent bench [OPTION]... [-c CODE | MODULE]\n\n"
-    "Runs one program again and again, each time in a fresh sandbox, and shows how long it took from\n"
+    "Runs one program again and again, each time in a fresh sandbox, and shows how long it took "
+    "from\n"
     "submitting the job to its result. Without a program: Python, print(1).\n\n"
     "  -c CODE            Python source\n"
     "  --runs N           how many, default 1000\n"
@@ -45,15 +46,20 @@ struct bench {
     struct supervisor *supervisor;
     struct pa_module module;
     struct pa_job job;
-    struct buffer job_data;
+    struct buffer job_data, rehearsal;
     double *latency_ms; /* of the counted runs */
     uint64_t submitted, finished, failed;
     uint64_t first_ns, last_ns; /* of the counted ones */
     double cpu_ms;
+    double queue_ms, start_ms, guest_ms, end_ms; /* sums of the parts of a run */
     char failure[512];
 };
 
 static int submit(struct bench *bench);
+
+static double ms(uint64_t from_ns, uint64_t to_ns) {
+    return ((double)to_ns - (double)from_ns) / (double)NS_PER_MS;
+}
 
 static void on_done(void *context, const struct supervisor_result *result) {
     struct bench *bench = context;
@@ -67,9 +73,12 @@ static void on_done(void *context, const struct supervisor_result *result) {
         }
     }
     if (number >= o->warmup) {
-        bench->latency_ms[number - o->warmup] =
-            (double)(now_ns - result->submitted_ns) / (double)NS_PER_MS;
+        bench->latency_ms[number - o->warmup] = ms(result->submitted_ns, now_ns);
         bench->cpu_ms += (double)result->report->cpu_ns / (double)NS_PER_MS;
+        bench->queue_ms += ms(result->submitted_ns, result->dispatched_ns);
+        bench->start_ms += ms(result->dispatched_ns, result->report->started_ns);
+        bench->guest_ms += ms(result->report->started_ns, result->report->ended_ns);
+        bench->end_ms += ms(result->report->ended_ns, now_ns);
         bench->last_ns = now_ns;
     } else {
         bench->first_ns = now_ns;
@@ -86,7 +95,8 @@ static int submit(struct bench *bench) {
             0) {
         return 0;
     }
-    if (bench->failure[0] == 0) (void)snprintf(bench->failure, sizeof bench->failure, "%.500s", err.text);
+    if (bench->failure[0] == 0)
+        (void)snprintf(bench->failure, sizeof bench->failure, "%.500s", err.text);
     bench->finished++;
     return -1;
 }
@@ -110,8 +120,10 @@ static void print_histogram(const struct bench *bench) {
     double step = log(high / low) / HISTOGRAM_ROWS;
     for (uint64_t i = 0; i < n; i++) {
         int row = (int)(log(bench->latency_ms[i] / low) / step);
-        if (row >= HISTOGRAM_ROWS && bench->latency_ms[i] > high) beyond++;
-        else counts[row < HISTOGRAM_ROWS ? row : HISTOGRAM_ROWS - 1]++;
+        if (row >= HISTOGRAM_ROWS && bench->latency_ms[i] > high)
+            beyond++;
+        else
+            counts[row < HISTOGRAM_ROWS ? row : HISTOGRAM_ROWS - 1]++;
     }
     for (int i = 0; i < HISTOGRAM_ROWS; i++)
         most = counts[i] > most ? counts[i] : most;
@@ -132,16 +144,19 @@ static int report(struct bench *bench) {
     qsort(bench->latency_ms, o->runs, sizeof *bench->latency_ms, compare);
     for (uint64_t i = 0; i < o->runs; i++)
         sum += bench->latency_ms[i];
+    double n = (double)o->runs;
     double rate = seconds > 0 ? (double)o->runs / seconds : 0;
     if (o->json) {
         json_t *all = json_pack(
-            "{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "runs",
-            (json_int_t)o->runs, "concurrency", (json_int_t)o->concurrency, "failed",
+            "{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}",
+            "runs", (json_int_t)o->runs, "concurrency", (json_int_t)o->concurrency, "failed",
             (json_int_t)bench->failed, "seconds", seconds, "runs_per_second", rate, "mean_ms",
-            sum / (double)o->runs, "p50_ms", percentile(bench, 50), "p90_ms", percentile(bench, 90),
-            "p99_ms", percentile(bench, 99), "p999_ms", percentile(bench, 99.9), "max_ms",
-            bench->latency_ms[o->runs - 1], "worker_cpu_ms", bench->cpu_ms / (double)o->runs,
-            "zygotes_started", (json_int_t)stats.zygotes_started);
+            sum / n, "p50_ms", percentile(bench, 50), "p90_ms", percentile(bench, 90), "p99_ms",
+            percentile(bench, 99), "p999_ms", percentile(bench, 99.9), "max_ms",
+            bench->latency_ms[o->runs - 1], "queue_ms", bench->queue_ms / n, "start_ms",
+            bench->start_ms / n, "guest_ms", bench->guest_ms / n, "end_ms", bench->end_ms / n,
+            "worker_cpu_ms", bench->cpu_ms / n, "zygotes_started",
+            (json_int_t)stats.zygotes_started);
         char *text = all != NULL ? json_dumps(all, JSON_REAL_PRECISION(5)) : NULL;
         (void)printf("%s\n", text != NULL ? text : "{}");
         free(text);
@@ -149,12 +164,15 @@ static int report(struct bench *bench) {
     } else {
         (void)printf("%llu runs, %llu at once, %.2f s: %.0f a second; %llu failed\n"
                      "latency ms: p50 %.3f  p90 %.3f  p99 %.3f  p99.9 %.3f  max %.3f  mean %.3f\n"
+                     "of the mean: %.3f queued, %.3f to the guest's start, %.3f guest, %.3f to the "
+                     "result\n"
                      "CPU of each worker: %.3f ms\n",
                      (unsigned long long)o->runs, (unsigned long long)o->concurrency, seconds, rate,
                      (unsigned long long)bench->failed, percentile(bench, 50),
                      percentile(bench, 90), percentile(bench, 99), percentile(bench, 99.9),
-                     bench->latency_ms[o->runs - 1], sum / (double)o->runs,
-                     bench->cpu_ms / (double)o->runs);
+                     bench->latency_ms[o->runs - 1], sum / n, bench->queue_ms / n,
+                     bench->start_ms / n, bench->guest_ms / n, bench->end_ms / n,
+                     bench->cpu_ms / n);
         if (o->histogram) print_histogram(bench);
     }
     if (bench->failed == 0) return 0;
@@ -183,8 +201,13 @@ static int make_job(struct bench *bench, struct cache *cache) {
         bench->job.argc = o->cold ? CLI_PYTHON_ARGC : CLI_PYTHON_WARM_ARGC;
         bench->job.job_data = bench->job_data.data;
         bench->job.job_bytes = bench->job_data.size;
+        result = cli_python_rehearsal(&bench->rehearsal);
+        if (result != 0) return result;
+        bench->job.rehearsal_data = bench->rehearsal.data;
+        bench->job.rehearsal_bytes = bench->rehearsal.size;
     }
-    if (module_open_file(&bench->module, cache, wasm, bench->job.limits.max_module_bytes, &err) == 0) {
+    if (module_open_file(&bench->module, cache, wasm, bench->job.limits.max_module_bytes, &err) ==
+        0) {
         return 0;
     }
     return cli_fail("%s", err.text);
@@ -205,13 +228,12 @@ static int run(const struct options *options) {
                                        .keep_warm = !options->cold,
                                        .own_groups = true};
     bench.latency_ms = calloc(options->runs, sizeof *bench.latency_ms);
-    int result = bench.latency_ms == NULL || sd_event_new(&event) < 0
-                     ? cli_fail("bench: out of memory")
-                     : 0;
-    if (result == 0 && (supervisor_find_helper(NULL, helper, sizeof helper, &err) != 0 ||
-                        cache_open(&cache, NULL, &err) != 0 ||
-                        layer_policy_default(&config.policy, &err) != 0 ||
-                        (bench.supervisor = supervisor_new(event, &config, &err)) == NULL)) {
+    int result =
+        bench.latency_ms == NULL || sd_event_new(&event) < 0 ? cli_fail("bench: out of memory") : 0;
+    if (result == 0 &&
+        (supervisor_find_helper(NULL, helper, sizeof helper, &err) != 0 ||
+         cache_open(&cache, NULL, &err) != 0 || layer_policy_default(&config.policy, &err) != 0 ||
+         (bench.supervisor = supervisor_new(event, &config, &err)) == NULL)) {
         result = cli_fail("%s", err.text);
     }
     if (result == 0) result = make_job(&bench, &cache);
@@ -229,6 +251,7 @@ static int run(const struct options *options) {
     if (bench.module.fd >= 0) module_fini(&bench.module);
     cache_close(&cache);
     buffer_fini(&bench.job_data);
+    buffer_fini(&bench.rehearsal);
     free(bench.latency_ms);
     return result;
 }
@@ -265,7 +288,9 @@ int cli_bench_main(int argc, char **argv) {
         case 'c': o.code = optarg; break;
         case 'n': result = number("--runs", optarg, 1, MAX_RUNS, &o.runs); break;
         case 'w': result = number("--warmup", optarg, 0, MAX_RUNS, &o.warmup); break;
-        case 'p': result = number("--concurrency", optarg, 1, MAX_CONCURRENCY, &o.concurrency); break;
+        case 'p':
+            result = number("--concurrency", optarg, 1, MAX_CONCURRENCY, &o.concurrency);
+            break;
         case 's': result = number("--spare", optarg, 0, 1000, &o.spare); break;
         case 'C': o.cold = true; break;
         case 'j': o.json = true; break;

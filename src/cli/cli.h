@@ -71,6 +71,9 @@ struct buffer;
 int cli_python_job(struct buffer *job, const char *name, const void *source, size_t source_bytes,
                    const char *argv0, char **rest, int count);
 
+/* A job for practice: what most programs do. */
+int cli_python_rehearsal(struct buffer *job);
+
 /* The lines of --help for CLI_RUN_OPTIONS. */
 extern const char cli_run_options_help[];
 

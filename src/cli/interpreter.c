@@ -1,4 +1,5 @@
-/* The Python that comes with polyagent: where it is, how it is started, and the form of its jobs. */
+/* The Python that comes with polyagent: where it is, how it is started, and the form of its jobs.
+ */
 #include "cli/cli.h"
 
 #include "base/buffer.h"
@@ -12,7 +13,13 @@
 
 /* The last one is for interpreters that stay: what most programs import, imported once. */
 const char *const cli_python_argv[CLI_PYTHON_WARM_ARGC] = {
-    "python", "-I", "-S", "-X", "utf8", "-c", python_bootstrap,
+    "python",
+    "-I",
+    "-S",
+    "-X",
+    "utf8",
+    "-c",
+    python_bootstrap,
     "collections,dataclasses,datetime,functools,itertools,json,math,random,re,string,typing"};
 
 /* Where the interpreter is: as told, beside the program, or installed. False if it is nowhere. */
@@ -62,4 +69,13 @@ int cli_python_job(struct buffer *job, const char *name, const void *source, siz
         memcpy(job->data, &total, sizeof total);
     }
     return result;
+}
+
+int cli_python_rehearsal(struct buffer *job) {
+    static const char program[] = "def f(x):\n"
+                                  "    return [str(i) for i in range(x)]\n"
+                                  "class C:\n"
+                                  "    y = {'a': 1}\n"
+                                  "print(len(f(100)), C().y['a'], f'{1.5:.2f}')\n";
+    return cli_python_job(job, "<code>", program, sizeof program - 1, "-c", NULL, 0);
 }

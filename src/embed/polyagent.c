@@ -72,7 +72,8 @@ struct pa_sandbox *pa_sandbox_new(const struct pa_options *options, struct pa_er
         sandbox->compile_timeout_ms = options->compile_timeout_ms > 0 ? options->compile_timeout_ms
                                                                       : DEFAULT_COMPILE_TIMEOUT_MS;
         sandbox->keep_warm = options->keep_warm;
-        result = supervisor_find_helper(options->helper, sandbox->helper, sizeof sandbox->helper, &err);
+        result =
+            supervisor_find_helper(options->helper, sandbox->helper, sizeof sandbox->helper, &err);
     }
     if (result == 0) {
         result = options->no_cache

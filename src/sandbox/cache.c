@@ -67,7 +67,8 @@ static int user_dir(char *out, size_t size, const char *own, const char *xdg, co
     } else if (base != NULL && base[0] == '/') {
         length = snprintf(out, size, "%s/polyagent", base);
     } else {
-        if (home == NULL || home[0] != '/') return error_set(err, PA_INTERNAL, "no home directory: set %s", own);
+        if (home == NULL || home[0] != '/')
+            return error_set(err, PA_INTERNAL, "no home directory: set %s", own);
         length = snprintf(out, size, "%s/%s/polyagent", home, below);
     }
     if (length <= 0 || (size_t)length >= size) {

@@ -6,7 +6,8 @@
  *     its code     its turn  a worker   the guest
  *                            ^-------------' the worker was killed before the guest began
  *
- * A worker's: FORKING -> PARKED -> RUNNING -> reaped. A zygote's: STARTING -> READY -> DEAD. */
+ * A worker's: FORKING -> PARKED -> RUNNING -> ENDING -> reaped; it can die in each. A zygote's:
+ * STARTING -> READY -> DEAD. */
 #ifndef PA_SUPERVISOR_INTERNAL_H
 #define PA_SUPERVISOR_INTERNAL_H
 
@@ -86,13 +87,14 @@ struct code {
     TAILQ_ENTRY(code) link; /* least recently used first */
 };
 
-enum worker_state { WORKER_FORKING, WORKER_PARKED, WORKER_RUNNING };
+enum worker_state { WORKER_FORKING, WORKER_PARKED, WORKER_RUNNING, WORKER_ENDING };
 
 struct worker {
     enum worker_state state;
     struct slot *slot; /* owned */
-    int channel;       /* owned; closed when the job is sent */
-    int pidfd;         /* owned; -1 while forking */
+    int channel; /* owned; the job goes there, and comes back a byte: the report is complete */
+    int pidfd;   /* owned; -1 while forking */
+    sd_event_source *word; /* on the channel */
     sd_event_source *death;
     struct zygote_process *zygote;
     struct supervisor_run *run; /* RUNNING only */
@@ -172,6 +174,7 @@ int worker_request(struct zygote_process *zygote, struct error *err);
 void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd);
 void worker_give(struct worker *worker, struct supervisor_run *run);
 void worker_kill(struct worker *worker);
+void worker_release(struct worker *worker); /* PARKED: it is not needed, and ends */
 void worker_discard(struct worker *worker); /* FORKING, or reaped: forgets it */
 void worker_end_now(struct worker *worker); /* kills, waits, forgets */
 void slot_free_all(struct supervisor *supervisor);
@@ -179,6 +182,7 @@ void slot_free_all(struct supervisor *supervisor);
 /* runs.c */
 int run_code_ready(struct supervisor_run *run, struct error *err);
 void run_start_output(struct supervisor_run *run, struct error *err);
+/* `info` is NULL when it said so itself, and its end is still to come. */
 void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_t cpu_ns);
 void run_fail(struct supervisor_run *run, const struct error *err);
 void run_again_or_fail(struct supervisor_run *run, const struct error *err);
@@ -188,7 +192,7 @@ void supervisor_schedule(struct supervisor *supervisor);
 /* judge.c: what the kernel says outranks what the report says. */
 struct verdict_facts {
     const struct pa_limits *limits;
-    const siginfo_t *info;
+    const siginfo_t *info; /* NULL: it has said that it is done */
     uint32_t required_layers;
     bool out_of_time;
     bool cancelled;

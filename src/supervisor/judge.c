@@ -41,9 +41,9 @@ void judge_run(const struct verdict_facts *facts, struct worker_report *shared) 
     struct run_report *report = &shared->run;
     report->message[sizeof report->message - 1] = 0;
     report->backtrace[sizeof report->backtrace - 1] = 0;
-    bool ended_well = facts->info != NULL && facts->info->si_code == CLD_EXITED &&
-                      facts->info->si_status == WORKER_EXIT_REPORTED && report->finished &&
-                      report->status <= PA_INTERNAL;
+    bool reported = facts->info == NULL || (facts->info->si_code == CLD_EXITED &&
+                                            facts->info->si_status == WORKER_EXIT_REPORTED);
+    bool ended_well = reported && report->finished && report->status <= PA_INTERNAL;
     uint32_t lacking = facts->required_layers & ~shared->layers;
     if (facts->cancelled) {
         set(report, PA_INTERNAL, "cancelled by the caller");
@@ -51,10 +51,12 @@ void judge_run(const struct verdict_facts *facts, struct worker_report *shared) 
         set(report, PA_DENIED, "isolation: the worker ran without a layer that is required");
     } else if (ended_well) {
         return;
-    } else if (facts->out_of_time || facts->info == NULL) {
+    } else if (facts->out_of_time) {
         set(report, PA_TIMEOUT,
             "Execution timeout: %llu ms of wall time have passed; raise --timeout",
             (unsigned long long)facts->limits->execution_timeout_ms);
+    } else if (facts->info == NULL) {
+        set(report, PA_INTERNAL, "the worker's report makes no sense");
     } else {
         judge_death(facts, report);
     }

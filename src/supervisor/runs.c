@@ -128,13 +128,16 @@ static int on_output(sd_event_source *source, int fd, uint32_t events, void *con
 
 void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_t cpu_ns) {
     struct supervisor *s = run->supervisor;
-    struct worker_report *report = run->worker->slot->report;
+    /* Copied once: one that has only said that it is done could still write to it. */
+    static struct worker_report copy;
+    struct worker_report *report = &copy;
+    copy = *run->worker->slot->report;
     const struct verdict_facts facts = {.limits = &run->packet.header.limits,
                                         .info = info,
                                         .required_layers = run->packet.header.policy.required,
                                         .out_of_time = run->out_of_time,
                                         .cancelled = run->cancelled};
-    bool innocent = !report->started && !report->run.finished && !run->out_of_time;
+    bool innocent = info != NULL && !report->started && !report->run.finished && !run->out_of_time;
     run->worker = NULL;
     if (innocent) { /* somebody killed it before the guest began: nothing has happened yet */
         struct error err = {0};
@@ -150,7 +153,9 @@ void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_
     judge_run(&facts, report);
     /* The kernel's figure; the report's times must lie within the run. */
     uint64_t now_ns = clock_now_ns();
-    report->run.cpu_ns = cpu_ns;
+    if (info != NULL) report->run.cpu_ns = cpu_ns;
+    uint64_t most_ns = now_ns - run->dispatched_ns;
+    if (report->run.cpu_ns > most_ns) report->run.cpu_ns = most_ns;
     if (report->run.started_ns < run->dispatched_ns || report->run.started_ns > now_ns) {
         report->run.started_ns = run->dispatched_ns;
     }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -82,6 +83,7 @@ void worker_discard(struct worker *worker) {
     struct zygote_process *zygote = worker->zygote;
     struct supervisor *s = zygote->supervisor;
     sd_event_source_disable_unref(worker->death);
+    sd_event_source_disable_unref(worker->word);
     fd_closep(&worker->channel);
     fd_closep(&worker->pidfd);
     if (worker->state == WORKER_FORKING) zygote->forking--;
@@ -90,6 +92,11 @@ void worker_discard(struct worker *worker) {
     TAILQ_INSERT_HEAD(&s->free_slots, worker->slot, link); /* warm in the caches */
     s->workers--;
     free(worker);
+}
+
+void worker_release(struct worker *worker) {
+    worker->word = sd_event_source_disable_unref(worker->word);
+    fd_closep(&worker->channel);
 }
 
 static void reap(struct worker *worker, siginfo_t *info, uint64_t *cpu_ns) {
@@ -117,6 +124,25 @@ static int on_death(sd_event_source *source, int fd, uint32_t events, void *cont
     return 0;
 }
 
+/* A byte: the report is complete. Whatever it does from here on, it does not do for long. */
+static int on_word(sd_event_source *source, int fd, uint32_t events, void *context) {
+    struct worker *worker = context;
+    struct supervisor_run *run = worker->run;
+    char byte;
+    (void)source;
+    (void)events;
+    ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    worker->word = sd_event_source_disable_unref(worker->word);
+    if (got != 1) return 0; /* its death follows */
+    worker_kill(worker);
+    if (worker->state != WORKER_RUNNING) return 0;
+    worker->state = WORKER_ENDING;
+    worker->run = NULL;
+    if (run != NULL) run_worker_ended(run, NULL, 0);
+    return 0;
+}
+
 void worker_kill(struct worker *worker) {
     (void)syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
 }
@@ -140,6 +166,8 @@ void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd) {
     }
     if (worker == NULL || waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
         sd_event_add_io(zygote->supervisor->event, &worker->death, pidfd, EPOLLIN, on_death,
+                        worker) < 0 ||
+        sd_event_add_io(zygote->supervisor->event, &worker->word, worker->channel, EPOLLIN, on_word,
                         worker) < 0) {
         (void)close(pidfd);
         if (worker != NULL) worker_discard(worker);
@@ -181,7 +209,6 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
         fd_closep(&packet->fds[PACKET_STDERR]);
     }
     fd_closep(&packet->fds[PACKET_MODULE]);
-    fd_closep(&worker->channel);
     if (err.code == PA_OK && result == 0) return;
     if (err.code == PA_OK)
         error_set_errno(&err, PA_INTERNAL, -result, "send the job to its worker");

@@ -65,6 +65,8 @@ static int make_setup(struct supervisor_run *run, const struct packet_view *view
         job.env = view->job.env;
         job.env_count = view->job.env_count;
         job.deterministic = view->job.deterministic;
+        job.rehearsal_data = view->job.rehearsal_data;
+        job.rehearsal_bytes = view->job.rehearsal_bytes;
         job.mounts = mounts;
         job.mount_count = run->packet.header.mount_count;
         for (size_t i = 0; i < job.mount_count; i++) {
@@ -167,7 +169,7 @@ static void retire(struct zygote_process *zygote) {
     struct worker *worker = TAILQ_FIRST(&zygote->workers);
     while (worker != NULL) {
         struct worker *next = TAILQ_NEXT(worker, link);
-        if (worker->state == WORKER_PARKED) fd_closep(&worker->channel);
+        if (worker->state == WORKER_PARKED) worker_release(worker);
         worker = next;
     }
     (void)kill(zygote->pid, SIGKILL);

@@ -47,6 +47,7 @@ static int pack_body(struct packet *packet, const struct pa_job *job, struct err
     }
     bool ok = buffer_append(&body, job->job_data, job->job_bytes) == 0 &&
               buffer_append(&body, job->stdin_data, job->stdin_bytes) == 0 &&
+              buffer_append(&body, job->rehearsal_data, job->rehearsal_bytes) == 0 &&
               add_strings(&body, &job->invoke, job->invoke != NULL) == 0 &&
               add_strings(&body, job->argv, job->argc) == 0 &&
               add_strings(&body, job->env, job->env_count) == 0;
@@ -127,6 +128,7 @@ int packet_pack(struct packet *packet, const struct pa_job *job, struct error *e
     h->env_count = (uint32_t)job->env_count;
     h->job_bytes = job->job_bytes;
     h->stdin_bytes = job->stdin_bytes;
+    h->rehearsal_bytes = job->rehearsal_bytes;
     h->seed = job->seed;
     h->limits = job->limits;
     if (pack_mounts(packet, job, err) == 0 && pack_fds(packet, job, err) == 0 &&
@@ -247,6 +249,7 @@ static bool numbers_are_possible(const struct packet_header *h) {
            h->argc <= PACKET_MAX_STRINGS && h->env_count <= PACKET_MAX_STRINGS &&
            h->mount_count <= PACKET_MAX_MOUNTS && h->body_bytes <= PACKET_MAX_BODY_BYTES &&
            h->job_bytes <= h->body_bytes && h->stdin_bytes <= h->body_bytes - h->job_bytes &&
+           h->rehearsal_bytes <= h->body_bytes - h->job_bytes - h->stdin_bytes &&
            (h->policy.enabled | h->policy.required) <= LAYERS_ALL &&
            memchr(h->tenant, 0, sizeof h->tenant) != NULL && l->memory_limit_bytes > 0 &&
            l->memory_limit_bytes <= UINT64_C(4) << 30 && l->max_open_files >= 3 &&
@@ -263,7 +266,8 @@ int packet_open(const struct packet *packet, struct packet_view *view, struct er
     const uint8_t *body = view->mapping != NULL ? view->mapping : packet->body;
     size_t has_invoke = h->flags & PACKET_INVOKE ? 1 : 0;
     size_t count = has_invoke + h->argc + h->env_count + h->mount_count;
-    size_t data_bytes = (size_t)(h->job_bytes + h->stdin_bytes);
+    size_t rehearsal_at = (size_t)(h->job_bytes + h->stdin_bytes);
+    size_t data_bytes = rehearsal_at + (size_t)h->rehearsal_bytes;
     view->strings = calloc(count + 1, sizeof *view->strings);
     int result = view->strings == NULL
                      ? error_set(err, PA_INTERNAL, "job: out of memory")
@@ -292,6 +296,8 @@ int packet_open(const struct packet *packet, struct packet_view *view, struct er
         .use_stdin_fd = packet->fds[PACKET_STDIN] >= 0,
         .job_data = h->job_bytes > 0 ? body : NULL,
         .job_bytes = (size_t)h->job_bytes,
+        .rehearsal_data = h->rehearsal_bytes > 0 ? body + rehearsal_at : NULL,
+        .rehearsal_bytes = (size_t)h->rehearsal_bytes,
         .stdout_fd = packet->fds[PACKET_STDOUT],
         .stderr_fd = packet->fds[PACKET_STDERR],
         .use_output_fds = packet->fds[PACKET_STDOUT] >= 0 && packet->fds[PACKET_STDERR] >= 0,

@@ -52,8 +52,9 @@ struct packet_header {
     uint32_t slot;            /* of the worker */
     uint64_t writable_mounts; /* bit n: mount n */
     uint64_t body_bytes;
-    uint64_t job_bytes;   /* the body begins with these, */
-    uint64_t stdin_bytes; /* then come these, then the strings, each with its NUL */
+    uint64_t job_bytes;       /* the body begins with these, */
+    uint64_t stdin_bytes;     /* then come these, */
+    uint64_t rehearsal_bytes; /* then these, then the strings, each with its NUL */
     uint64_t seed;
     uint64_t deadline_ns; /* monotonic; the clock is the same in all processes */
     struct layer_policy policy;

@@ -56,6 +56,8 @@ static const struct rule profiling[] = {ANY(setitimer), ANY(rt_sigaction)};
  * take something away from the caller, but for clone and the messages on the zygote's socket. */
 static const struct rule zygote[] = {
     IF(clone, 0, ~(uint64_t)CLONE_NEWPID, WORKER_CLONE_FLAGS | SIGCHLD),
+    IF(clone, 0, ~(uint64_t)0, SIGCHLD), /* a rehearsal, which is waited for */
+    ANY(wait4),
     ANY(recvmsg),
     ANY(sendmsg),
     ANY(dup3),

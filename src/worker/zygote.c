@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/huge.h"
 #include "sandbox/module.h"
+#include "worker/rehearsal.h"
 #include "worker/wire.h"
 #include "worker/worker.h"
 
@@ -24,10 +25,12 @@ struct zygote {
     struct seal seal;
     struct engine *engine;
     const void *code_low, *code_high; /* of the program */
-    int proc_fd;                   /* /proc, out of reach by name once the root is empty */
+    int proc_fd;                      /* /proc, out of reach by name once the root is empty */
     int task_fd;                   /* /proc/self/task: its link count tells the number of threads */
     struct worker_start start;     /* in a child: what it was made with */
     struct worker_resumed resumed; /* in a warm child: its job */
+    const struct packet_view *view; /* of a warm one's start */
+    struct rehearsal rehearsal;
 };
 
 static int reply(uint32_t kind, const struct zygote *zygote, uint32_t status, uint32_t slot,
@@ -133,9 +136,14 @@ static uint64_t data_bytes(const struct zygote *zygote) {
 static void at_checkpoint(struct run *run, void *context) {
     struct zygote *zygote = context;
     const struct guest_memory *memory = zygote->engine->memory;
+    if (rehearse(run, zygote->engine, &zygote->view->job, zygote->view->mounts,
+                 &zygote->rehearsal)) {
+        return;
+    }
     if (memory != NULL) huge_pages_for_data(memory->base, memory->size_bytes);
     if (reply(ZYGOTE_READY, zygote, PA_OK, 0, "", -1) != 0) _exit(1);
     serve_all(zygote);
+    rehearsal_use(&zygote->rehearsal, memory);
     worker_resume(run, &zygote->seal, &zygote->start, &zygote->resumed);
 }
 
@@ -186,7 +194,8 @@ static void start(struct zygote *zygote, const struct packet *packet,
     zygote->engine = engine_new(packet->header.variant, &err);
     if (zygote->engine == NULL) fail(zygote, &err);
     bool warm = packet->header.flags & PACKET_WARM;
-    if (packet->header.flags & PACKET_LASTS) huge_pages_for_code(zygote->code_low, zygote->code_high);
+    if (packet->header.flags & PACKET_LASTS)
+        huge_pages_for_code(zygote->code_low, zygote->code_high);
     if (warm) {
         char path[32];
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", packet->fds[PACKET_MODULE]);
@@ -198,6 +207,7 @@ static void start(struct zygote *zygote, const struct packet *packet,
     zygote->seal.data_bytes = data_bytes(zygote);
     if (warm) {
         fd_closep(&zygote->proc_fd);
+        zygote->view = view;
         run_warm(zygote, packet, view, code);
     }
 }
