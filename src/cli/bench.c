@@ -256,18 +256,6 @@ static int run(const struct options *options) {
     return result;
 }
 
-static int number(const char *what, const char *text, uint64_t low, uint64_t high, uint64_t *out) {
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != 0 || errno != 0 || value < low || value > high) {
-        return cli_fail("%s: '%s' is not a number of %llu to %llu", what, text,
-                        (unsigned long long)low, (unsigned long long)high);
-    }
-    *out = value;
-    return 0;
-}
-
 int cli_bench_main(int argc, char **argv) {
     static const struct option table[] = {{"runs", required_argument, NULL, 'n'},
                                           {"warmup", required_argument, NULL, 'w'},
@@ -286,12 +274,12 @@ int cli_bench_main(int argc, char **argv) {
         switch (option) {
         case 'h': (void)fputs(help, stdout); return 0;
         case 'c': o.code = optarg; break;
-        case 'n': result = number("--runs", optarg, 1, MAX_RUNS, &o.runs); break;
-        case 'w': result = number("--warmup", optarg, 0, MAX_RUNS, &o.warmup); break;
+        case 'n': result = cli_number("--runs", optarg, 1, MAX_RUNS, &o.runs); break;
+        case 'w': result = cli_number("--warmup", optarg, 0, MAX_RUNS, &o.warmup); break;
         case 'p':
-            result = number("--concurrency", optarg, 1, MAX_CONCURRENCY, &o.concurrency);
+            result = cli_number("--concurrency", optarg, 1, MAX_CONCURRENCY, &o.concurrency);
             break;
-        case 's': result = number("--spare", optarg, 0, 1000, &o.spare); break;
+        case 's': result = cli_number("--spare", optarg, 0, 1000, &o.spare); break;
         case 'C': o.cold = true; break;
         case 'j': o.json = true; break;
         case 'H': o.histogram = false; break;

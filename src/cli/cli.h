@@ -5,6 +5,7 @@
 #include <polyagent.h>
 #include <getopt.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Exit codes of our own; the guest's are 0-125 as far as they go, and 128+n below. */
 enum {
@@ -30,6 +31,8 @@ struct cli_run {
     const char *profile_path;  /* NULL: none wanted */
     const char *coredump_path; /* NULL: none wanted */
     enum cli_stats stats;
+    bool local;       /* not by a server */
+    size_t warm_argc; /* of job.argv, where the interpreter stays; 0: as job.argc */
 };
 
 /* Options that every command with a run has, to be put into its getopt_long table. */
@@ -41,7 +44,7 @@ struct cli_run {
         {"deterministic", optional_argument, NULL, 'D'}, {"no-clock", no_argument, NULL, 'C'}, \
         {"no-random", no_argument, NULL, 'R'}, {"max-module", required_argument, NULL, 'M'}, \
         {"stats", optional_argument, NULL, 's'}, {"trace", no_argument, NULL, 'x'}, \
-        {"stdin", required_argument, NULL, 'i'}, { \
+        {"stdin", required_argument, NULL, 'i'}, {"local", no_argument, NULL, 'L'}, { \
         "help", no_argument, NULL, 'h' \
     }
 
@@ -49,6 +52,11 @@ struct cli_run {
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same for an option that getopt_long did not like. */
 int cli_bad_option(char **argv, const char *command);
+
+/* Option values: a number in a range, and a size such as 256M. 0, or an exit code after an error
+ * message. */
+int cli_number(const char *what, const char *text, uint64_t low, uint64_t high, uint64_t *out);
+int cli_size(const char *what, const char *text, uint64_t *out);
 
 /* Defaults, then POLYAGENT_WASI_... of the environment. 0 or an exit code. */
 int cli_run_init(struct cli_run *run);

@@ -1,10 +1,13 @@
 #include "cli/cli.h"
 
 #include "base/buffer.h"
+#include "base/clock.h"
+#include "supervisor/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +69,18 @@ static int parse_into(const char *what, const char *text, const struct suffix *s
 }
 
 static const char wanted_bytes[] = "a size such as 65536, 64K, 256M or 1G";
+
+int cli_number(const char *what, const char *text, uint64_t low, uint64_t high, uint64_t *out) {
+    char wanted[64];
+    (void)snprintf(wanted, sizeof wanted, "a number of %llu to %llu", (unsigned long long)low,
+                   (unsigned long long)high);
+    return parse_into(what, text, no_suffixes, low, high, wanted, out);
+}
+
+int cli_size(const char *what, const char *text, uint64_t *out) {
+    return parse_into(what, text, byte_suffixes, 1, INT64_MAX, wanted_bytes, out);
+}
+
 static const char wanted_memory[] = "a size of 64K to 4G, such as 256M";
 static const char wanted_time[] = "a duration such as 500ms, 30s or 2m (0 = no limit)";
 
@@ -174,6 +189,7 @@ int cli_run_option(struct cli_run *run, int option, const char *value) {
         if (value == NULL) return 0;
         return parse_into("--deterministic", value, no_suffixes, 0, INT64_MAX, "a seed: a number",
                           &run->job.seed);
+    case 'L': run->local = true; return 0;
     case 'C': run->job.deny_clock = true; return 0;
     case 'R': run->job.deny_random = true; return 0;
     case 'x': run->job.trace_fd = STDERR_FILENO; return 0;
@@ -208,8 +224,8 @@ static void print_stats_json(const struct pa_result *r) {
         (void)json_array_append_new(isolation, json_string(r->isolation[i]));
     }
     json_t *usage =
-        json_pack("{s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "wall_ms", r->usage.wall_ms, "cpu_ms",
-                  r->usage.cpu_ms, "start_ms", r->usage.start_ms, "fuel", (json_int_t)r->usage.fuel,
+        json_pack("{s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "wall_ms", r->usage.wall_ms, "cpu_ms",
+                  r->usage.cpu_ms, "start_ms", r->usage.start_ms, "queue_ms", r->usage.queue_ms, "fuel", (json_int_t)r->usage.fuel,
                   "peak_memory_bytes", (json_int_t)r->usage.peak_memory_bytes, "stdout_bytes",
                   (json_int_t)r->usage.stdout_bytes, "stderr_bytes",
                   (json_int_t)r->usage.stderr_bytes, "cache", r->usage.cache_hit ? "hit" : "miss");
@@ -285,39 +301,112 @@ static int redirect_stdin(struct cli_run *run, const char *module_path) {
     return 0;
 }
 
-int cli_execute(struct cli_run *run, const char *module_path) {
-    struct pa_error error = {0};
-    struct pa_result *result = NULL;
-    struct pa_sandbox *sandbox = pa_sandbox_new(NULL, &error);
+static double ms_between(uint64_t from_ns, uint64_t to_ns) {
+    return to_ns > from_ns ? (double)(to_ns - from_ns) / (double)NS_PER_MS : 0;
+}
+
+/* A server's reply in the form of a result; it points into the reply. */
+static struct pa_result result_of(struct socket_reply *reply) {
+    struct run_report *r = &reply->report;
+    struct pa_result result = {
+        .status = r->status <= PA_INTERNAL ? r->status : PA_INTERNAL,
+        .exit_code = r->exit_code,
+        .message = r->status != PA_OK ? r->message : NULL,
+        .backtrace = r->backtrace[0] != 0 ? r->backtrace : NULL,
+        .stdout_truncated = r->output[0].truncated,
+        .stderr_truncated = r->output[1].truncated,
+        .usage = {.wall_ms = ms_between(reply->submitted_ns, r->ended_ns),
+                  .cpu_ms = (double)r->cpu_ns / (double)NS_PER_MS,
+                  .start_ms = ms_between(reply->submitted_ns, r->started_ns),
+                  .queue_ms = ms_between(reply->submitted_ns, reply->dispatched_ns),
+                  .fuel = r->fuel,
+                  .peak_memory_bytes = r->peak_memory_bytes,
+                  .stdout_bytes = r->output[0].bytes,
+                  .stderr_bytes = r->output[1].bytes,
+                  .cache_hit = reply->cache_hit}};
+    size_t layers = 0;
+    for (unsigned i = 0; i < LAYER_COUNT; i++) {
+        if (reply->layers >> i & 1) result.isolation[layers++] = layer_name(i);
+    }
+    (void)sodium_bin2hex(result.module_sha256, sizeof result.module_sha256, reply->module_sha256,
+                         sizeof reply->module_sha256);
+    return result;
+}
+
+/* By the server of this user, if there is one. 1: there is none. */
+static int run_by_server(const struct cli_run *run, const char *module_path,
+                         struct socket_reply *reply, struct error *err) {
+    char path[SOCKET_PATH_BYTES];
+    struct packet packet;
+    struct pa_job job = run->job;
+    if (run->local || strcmp(module_path, "-") == 0 || socket_default_path(path, err) != 0 ||
+        access(path, F_OK) != 0) {
+        return 1;
+    }
+    if (run->warm_argc > 0) job.argc = run->warm_argc;
+    if (packet_pack(&packet, &job, err) != 0) return -1;
+    packet.fds[PACKET_MODULE] = open(module_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int result = packet.fds[PACKET_MODULE] >= 0
+                     ? socket_call(path, &packet, reply, err)
+                     : 1; /* what is wrong with it is told by the way without a server */
+    packet_fini(&packet);
+    return result;
+}
+
+/* In processes of our own. NULL with `error`, or out of memory. */
+static struct pa_result *run_locally(const struct cli_run *run, const char *module_path,
+                                     struct pa_error *error) {
+    struct pa_sandbox *sandbox = pa_sandbox_new(NULL, error);
     struct pa_module *module =
-        sandbox != NULL ? open_module(sandbox, module_path, &run->job.limits, &error) : NULL;
-    int code = module != NULL ? redirect_stdin(run, module_path) : 0;
-    if (module != NULL && code == 0) {
-        code = open_output("--coredump", run->coredump_path, &run->job.coredump_fd);
-    }
-    if (module != NULL && code == 0) {
-        code = open_output("--profile", run->profile_path, &run->job.profile_fd);
-    }
-    if (module == NULL) {
-        (void)cli_fail("%s", error.message);
-        const struct pa_result refused = {.status = error.status};
-        code = exit_code(&refused);
-    } else if (code == 0) {
-        result = pa_run(sandbox, module, &run->job);
-        code = result != NULL ? exit_code(result) : cli_fail("out of memory");
-    }
-    if (result != NULL && result->message != NULL) {
-        bool has_trace = result->backtrace != NULL && result->backtrace[0] != 0;
+        sandbox != NULL ? open_module(sandbox, module_path, &run->job.limits, error) : NULL;
+    struct pa_result *result = module != NULL ? pa_run(sandbox, module, &run->job) : NULL;
+    pa_module_free(module);
+    pa_sandbox_free(sandbox);
+    return result;
+}
+
+static void print_result(const struct cli_run *run, const struct pa_result *result) {
+    if (result->message != NULL) {
         (void)cli_fail("%s%s", result->status == PA_TRAP ? "Trap: " : "", result->message);
-        if (has_trace) (void)fputs(result->backtrace, stderr);
+        if (result->backtrace != NULL) (void)fputs(result->backtrace, stderr);
     }
-    if (result != NULL && run->stats == CLI_STATS_JSON) print_stats_json(result);
-    if (result != NULL && run->stats == CLI_STATS_TEXT) print_stats(result);
+    if (run->stats == CLI_STATS_JSON) print_stats_json(result);
+    if (run->stats == CLI_STATS_TEXT) print_stats(result);
+}
+
+/* Runs, with everything open that the job needs. */
+static int run_and_report(struct cli_run *run, const char *module_path) {
+    struct pa_error error = {.status = PA_INTERNAL, .message = "out of memory"};
+    struct socket_reply *reply = malloc(sizeof *reply);
+    struct error err = {0};
+    int served = reply != NULL ? run_by_server(run, module_path, reply, &err) : -1, code;
+    if (served == 0) {
+        const struct pa_result result = result_of(reply);
+        print_result(run, &result);
+        code = exit_code(&result);
+    } else if (served < 0) {
+        const struct pa_result refused = {.status = err.code};
+        (void)cli_fail("%s", err.text);
+        code = exit_code(&refused);
+    } else {
+        struct pa_result *result = run_locally(run, module_path, &error);
+        const struct pa_result refused = {.status = error.status};
+        if (result != NULL) print_result(run, result);
+        else (void)cli_fail("%s", error.message);
+        code = exit_code(result != NULL ? result : &refused);
+        pa_result_free(result);
+    }
+    free(reply);
+    return code;
+}
+
+int cli_execute(struct cli_run *run, const char *module_path) {
+    int code = redirect_stdin(run, module_path);
+    if (code == 0) code = open_output("--coredump", run->coredump_path, &run->job.coredump_fd);
+    if (code == 0) code = open_output("--profile", run->profile_path, &run->job.profile_fd);
+    if (code == 0) code = run_and_report(run, module_path);
     if (run->stdin_path != NULL && run->job.stdin_fd > 0) (void)close(run->job.stdin_fd);
     close_output(run->coredump_path, run->job.coredump_fd);
     close_output(run->profile_path, run->job.profile_fd);
-    pa_result_free(result);
-    pa_module_free(module);
-    pa_sandbox_free(sandbox);
     return code;
 }

@@ -52,15 +52,19 @@ static int make_job(struct buffer *job, const char *code, const char *path, char
 static int execute(struct cli_run *run, const char *interpreter, const char *code, const char *path,
                    char **rest, int count) {
     char wasm[PATH_MAX];
-    struct buffer job = {0};
+    struct buffer job = {0}, rehearsal = {0};
     if (!cli_find_python(interpreter, wasm, sizeof wasm)) {
         return cli_fail("python: no interpreter found; run: make interpreters, or set "
                         "PYTHON_WASI_WASM_PATH to a python.wasm");
     }
     int result = make_job(&job, code, path, rest, count);
+    if (result == 0) result = cli_python_rehearsal(&rehearsal);
     if (result == 0) {
         run->job.argv = cli_python_argv;
-        run->job.argc = CLI_PYTHON_ARGC; /* cli_execute() adds the imports if it may be warm */
+        run->job.argc = CLI_PYTHON_ARGC;
+        run->warm_argc = CLI_PYTHON_WARM_ARGC;
+        run->job.rehearsal_data = rehearsal.data;
+        run->job.rehearsal_bytes = rehearsal.size;
         run->job.job_data = job.data;
         run->job.job_bytes = job.size;
         if (path != NULL && strcmp(path, "-") == 0) run->job.use_stdin_fd = false;
@@ -68,6 +72,7 @@ static int execute(struct cli_run *run, const char *interpreter, const char *cod
         result = cli_execute(run, wasm);
     }
     buffer_fini(&job);
+    buffer_fini(&rehearsal);
     return result;
 }
 

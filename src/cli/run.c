@@ -20,7 +20,8 @@
     "  --deterministic[=SEED]  virtual clock, seeded random: the same bytes each time\n" \
     "  --no-clock, --no-random  deny the guest clocks or random numbers\n" \
     "  --stats[=json]        afterwards on stderr: status, times, memory\n" \
-    "  --trace               each WASI call on stderr\n"
+    "  --trace               each WASI call on stderr\n" \
+    "  --local               do not use a running polyagent serve\n"
 
 const char cli_run_options_help[] = RUN_OPTIONS_HELP;
 

@@ -1,0 +1,52 @@
+#include "base/cleanup.h"
+#include "supervisor/socket.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+int socket_default_path(char out[SOCKET_PATH_BYTES], struct error *err) {
+    const char *own = getenv("POLYAGENT_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
+    int length = -1;
+    if (own != NULL) {
+        length = snprintf(out, SOCKET_PATH_BYTES, "%s", own);
+    } else if (runtime != NULL && runtime[0] == '/') {
+        length = snprintf(out, SOCKET_PATH_BYTES, "%s/polyagent.sock", runtime);
+    } else if (geteuid() == 0) {
+        length = snprintf(out, SOCKET_PATH_BYTES, "/run/polyagent/polyagent.sock");
+    }
+    if (length > 0 && length < SOCKET_PATH_BYTES) return 0;
+    return error_set(err, PA_INVALID_ARGUMENT,
+                     "no place for the server's socket: set POLYAGENT_SOCKET to a path of less "
+                     "than %d bytes", SOCKET_PATH_BYTES);
+}
+
+/* Our descriptors go to nobody but ourselves and root. */
+static bool is_ours(int fd) {
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+           (peer.uid == geteuid() || peer.uid == 0);
+}
+
+int socket_call(const char *path, const struct packet *packet, struct socket_reply *reply,
+                struct error *err) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    ssize_t got;
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "socket");
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0 || !is_ours(fd)) return 1;
+    int result = packet_send(packet, fd, 1);
+    if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "send the job to %s", path);
+    do {
+        got = recv(fd, reply, sizeof *reply, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got != sizeof *reply) {
+        return error_set(err, PA_INTERNAL, "the server at %s hung up before the run's result", path);
+    }
+    reply->report.message[sizeof reply->report.message - 1] = 0;
+    reply->report.backtrace[sizeof reply->report.backtrace - 1] = 0;
+    return 0;
+}
