@@ -22,7 +22,7 @@ unit: all
 	@meson test -C build/main --no-rebuild --print-errorlogs
 
 e2e: all interpreters $(VENV)/pytest
-	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi
+	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/hostile
 
 # The same tests over a build with AddressSanitizer and UndefinedBehaviorSanitizer. The engine handles
 # SIGSEGV and SIGILL itself: they are how traps arrive.
@@ -31,7 +31,7 @@ SANITIZER_ENV := ASAN_OPTIONS=handle_segv=0:handle_sigill=0:handle_sigfpe=0:allo
 sanitize: build/asan/build.ninja interpreters $(VENV)/pytest
 	@ninja -C build/asan --quiet
 	@$(SANITIZER_ENV) meson test -C build/asan --no-rebuild --print-errorlogs
-	@$(SANITIZER_ENV) POLYAGENT_BUILD=build/asan $(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi
+	@$(SANITIZER_ENV) POLYAGENT_BUILD=build/asan $(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/hostile
 
 lint: build/main/build.ninja
 	@clang-format --dry-run --Werror $$(git ls-files -co --exclude-standard '*.c' '*.h')

@@ -175,8 +175,10 @@ int seal_job(const struct seal *seal, const struct pa_job *job,
     }
     /* Last, as it forbids all of the above. */
     if (seal->enabled & LAYER_SECCOMP) {
-        result = seccomp_install(&seal->filters,
-                                 job->profile_fd > 0 ? SECCOMP_WORKER_PROFILING : SECCOMP_WORKER);
+        enum seccomp_kind kind = job->profile_fd > 0 ? SECCOMP_WORKER_PROFILING : SECCOMP_WORKER;
+        struct seccomp_filters filters = seal->filters; /* a rare one is built here */
+        if (seccomp_filter_build(&filters, kind, err) != 0) return -1;
+        result = seccomp_install(&filters, kind);
         if (result == 0) *in_force |= LAYER_SECCOMP;
     }
     return 0;

@@ -31,8 +31,9 @@ static const struct rule worker[] = {
     /* memory: the guest's, and the allocator's */
     IF(mmap, 2, PROT_EXEC, 0), IF(mprotect, 2, PROT_EXEC, 0), ANY(munmap), ANY(mremap),
     ANY(madvise), ANY(brk),
-    /* traps arrive as signals */
-    ANY(sigaltstack), ANY(rt_sigreturn), ANY(rt_sigprocmask),
+    /* traps arrive as signals; a crash that is none takes the default action again */
+    ANY(sigaltstack), ANY(rt_sigreturn), ANY(rt_sigaction),
+    ANY(rt_sigprocmask),
     /* files that are open */
     ANY(read), ANY(readv), ANY(pread64), ANY(preadv), ANY(write), ANY(writev), ANY(pwrite64),
     ANY(pwritev), ANY(lseek), ANY(close), ANY(fstat), ANY(newfstatat), ANY(getdents64),
@@ -50,7 +51,7 @@ static const struct rule worker[] = {
     ANY(gettid), ANY(getpid), IF(tgkill, 2, ALL, SIGABRT), ANY(exit), ANY(exit_group)};
 
 /* Only to lower its own timer when the run ends. */
-static const struct rule profiling[] = {ANY(setitimer), ANY(rt_sigaction)};
+static const struct rule profiling[] = {ANY(setitimer)};
 
 /* A zygote at its checkpoint, and a worker until its own filter is on. Each of these calls can only
  * take something away from the caller, but for clone and the messages on the zygote's socket. */
@@ -119,15 +120,13 @@ static int compile(enum seccomp_kind kind, struct sock_fprog *out) {
     return pread(fd, out->filter, (size_t)size, 0) == size ? 0 : -EIO;
 }
 
-int seccomp_filters_init(struct seccomp_filters *filters, struct error *err) {
-    *filters = (struct seccomp_filters){0};
-    for (int kind = 0; kind < SECCOMP_KINDS; kind++) {
-        int result = compile((enum seccomp_kind)kind, &filters->code[kind]);
-        if (result == 0) continue;
-        seccomp_filters_fini(filters);
-        return error_set_errno(err, PA_INTERNAL, -result, "build the system call filter");
-    }
-    return 0;
+int seccomp_filter_build(struct seccomp_filters *filters, enum seccomp_kind kind,
+                         struct error *err) {
+    if (filters->code[kind].filter != NULL) return 0;
+    int result = compile(kind, &filters->code[kind]);
+    if (result == 0) return 0;
+    free(steal_ptr(filters->code[kind].filter));
+    return error_set_errno(err, PA_INTERNAL, -result, "build the system call filter");
 }
 
 void seccomp_filters_fini(struct seccomp_filters *filters) {

@@ -13,15 +13,17 @@ enum seccomp_kind {
     SECCOMP_KINDS
 };
 
-/* Compiled once, by a process that its workers are forked from; `code[kind]` is owned. */
+/* Compiled by the process that workers are forked from, each once; `code[kind]` is owned. Starts
+ * out as zeros. */
 struct seccomp_filters {
     struct sock_fprog code[SECCOMP_KINDS];
 };
 
-int seccomp_filters_init(struct seccomp_filters *filters, struct error *err);
+int seccomp_filter_build(struct seccomp_filters *filters, enum seccomp_kind kind,
+                         struct error *err);
 void seccomp_filters_fini(struct seccomp_filters *filters);
 
-/* For this process, for ever. Needs no_new_privs. 0 or a negative errno. */
+/* For this process, for ever. It must have been built. Needs no_new_privs. 0 or a negative errno. */
 int seccomp_install(const struct seccomp_filters *filters, enum seccomp_kind kind);
 
 /* Flags that the zygote makes workers with; its filter allows no others. The pid namespace is left

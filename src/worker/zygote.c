@@ -160,6 +160,9 @@ static _Noreturn void run_warm(struct zygote *zygote, const struct packet *packe
                                     .report = &report};
     struct error err = {0};
     if (zygote->seal.enabled & LAYER_SECCOMP) { /* it is a stranger's code, too */
+        if (seccomp_filter_build(&zygote->seal.filters, SECCOMP_ZYGOTE, &err) != 0) {
+            fail(zygote, &err);
+        }
         int result = seccomp_install(&zygote->seal.filters, SECCOMP_ZYGOTE);
         if (result != 0) {
             error_set_errno(&err, PA_INTERNAL, -result, "filter the zygote's system calls");
@@ -190,7 +193,7 @@ static void start(struct zygote *zygote, const struct packet *packet,
         error_set_errno(&err, PA_INTERNAL, errno, "open /proc");
         fail(zygote, &err);
     }
-    if (seccomp_filters_init(&zygote->seal.filters, &err) != 0) fail(zygote, &err);
+    if (seccomp_filter_build(&zygote->seal.filters, SECCOMP_WORKER, &err) != 0) fail(zygote, &err);
     zygote->engine = engine_new(packet->header.variant, &err);
     if (zygote->engine == NULL) fail(zygote, &err);
     bool warm = packet->header.flags & PACKET_WARM;

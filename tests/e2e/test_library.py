@@ -12,7 +12,7 @@ def test_the_example_builds_against_the_installed_library_and_runs(tmp_path):
     (pc,) = tmp_path.rglob("polyagent.pc")
     environment = {**os.environ, "PKG_CONFIG_PATH": str(pc.parent),
                    "PKG_CONFIG_SYSROOT_DIR": str(tmp_path),
-                   "POLYAGENT_HELPER": str(BUILD / "src" / "polyagent"),
+                   "POLYAGENT_HELPER": str(BUILD / "src" / "polyagent-worker"),
                    "LD_LIBRARY_PATH": str(pc.parents[1])}
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "polyagent"], env=environment, check=True,
                            capture_output=True, text=True).stdout.split()

@@ -1,0 +1,129 @@
+/* polyagent-worker with a hole: where the real one yields the processor for a guest, this one does
+ * what the guest's arguments say, natively, as code would that had escaped from WebAssembly. What
+ * then still holds is the kernel's work. Built for tests only (--wrap=wasi_sched_yield). */
+#include "wasi/internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a);
+
+/* To the guest's stdout, by hand: stdio would want to look at the descriptor first. */
+static void say(const struct wasi *w, const char *what, long result) {
+    char line[200];
+    int length = result < 0 ? snprintf(line, sizeof line, "%s: refused (%s)\n", what,
+                                       strerrorname_np(errno))
+                            : snprintf(line, sizeof line, "%s: %ld\n", what, result);
+    (void)!write(w->streams[0].fd, line, (size_t)length);
+}
+
+static long connect_loopback(int port) {
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return fd < 0 ? fd : connect(fd, (struct sockaddr *)&to, sizeof to);
+}
+
+static long use_memory(size_t bytes) {
+    char *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return -1;
+    for (size_t at = 0; at < bytes; at += 4096)
+        data[at] = 1;
+    return 0;
+}
+
+static long fork_and_reap(void) {
+    long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0) _exit(0);
+    if (pid > 0) (void)syscall(SYS_wait4, pid, NULL, 0, NULL);
+    return pid > 0 ? 1 : pid;
+}
+
+static long open_descriptors(void) {
+    long count = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFL) >= 0;
+    return count;
+}
+
+wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a) {
+    const char *deed = w->argv.data + strlen(w->argv.data) + 1; /* argv[1], argv[2] */
+    const char *value = w->argv.count > 2 ? deed + strlen(deed) + 1 : "0";
+    long number = atol(value);
+    struct rlimit core;
+    (void)a;
+    errno = 0;
+    if (strcmp(deed, "syscall") == 0) {
+        long result = syscall(number, 0L, 0L, 0L, 0L, 0L, 0L);
+        say(w, deed, result < 0 ? -1 : 0);
+    } else if (strcmp(deed, "open") == 0) {
+        say(w, deed, open(value, O_RDONLY) < 0 ? -1 : 0);
+    } else if (strcmp(deed, "openat2") == 0) {
+        struct { uint64_t flags, mode, resolve; } how = {O_RDONLY, 0, 0};
+        say(w, deed, syscall(SYS_openat2, AT_FDCWD, value, &how, sizeof how) < 0 ? -1 : 0);
+    } else if (strcmp(deed, "climb") == 0) { /* out of a mount by its own descriptor */
+        struct { uint64_t flags, mode, resolve; } how = {O_RDONLY, 0, 0};
+        say(w, deed, syscall(SYS_openat2, w->fds[3].host_fd, value, &how, sizeof how) < 0 ? -1 : 0);
+    } else if (strcmp(deed, "connect") == 0) {
+        say(w, deed, connect_loopback((int)number));
+    } else if (strcmp(deed, "fork") == 0) {
+        say(w, deed, fork_and_reap());
+    } else if (strcmp(deed, "kill") == 0) {
+        say(w, deed, kill((pid_t)number, 0));
+    } else if (strcmp(deed, "memory") == 0) {
+        say(w, deed, use_memory((size_t)number << 20));
+    } else if (strcmp(deed, "code") == 0) { /* new executable memory */
+        say(w, deed, mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+                             MAP_FAILED ? -1 : 0);
+    } else if (strcmp(deed, "shm") == 0) {
+        say(w, deed, shmget((key_t)number, 0, 0) < 0 ? -1 : 0);
+    } else if (strcmp(deed, "hostname") == 0) {
+        char name[65] = "";
+        (void)gethostname(name, sizeof name);
+        say(w, deed, sethostname(name, strlen(name)));
+    } else if (strcmp(deed, "setuid") == 0) {
+        say(w, deed, setuid(0));
+    } else if (strcmp(deed, "uid") == 0) {
+        say(w, deed, (long)getuid());
+    } else if (strcmp(deed, "pid") == 0) {
+        say(w, deed, (long)getpid());
+    } else if (strcmp(deed, "dumpable") == 0) {
+        say(w, deed, prctl(PR_GET_DUMPABLE));
+    } else if (strcmp(deed, "no_new_privs") == 0) {
+        say(w, deed, prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+    } else if (strcmp(deed, "core") == 0) {
+        say(w, deed, getrlimit(RLIMIT_CORE, &core) == 0 ? (long)core.rlim_max : -1);
+    } else if (strcmp(deed, "descriptors") == 0) {
+        say(w, deed, open_descriptors());
+    } else if (strcmp(deed, "crash") == 0) {
+        *(volatile int *)(uintptr_t)w->exit_code = 1; /* 0: nothing is there */
+    } else if (strcmp(deed, "abort") == 0) {
+        abort();
+    } else if (strcmp(deed, "spin") == 0) { /* without ever looking at a deadline */
+        for (volatile long i = 0;; i++) {
+        }
+    } else if (strcmp(deed, "truncate_report") == 0) {
+        for (int fd = 0; fd < 64; fd++)
+            (void)!ftruncate(fd, 0);
+        say(w, deed, 0);
+    } else {
+        say(w, "what is that?", 0);
+    }
+    return WASI_SUCCESS;
+}
