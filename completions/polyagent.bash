@@ -2,15 +2,20 @@
 _polyagent() {
     local current=${COMP_WORDS[COMP_CWORD]}
     local shared="--dir --env --stdin --memory --timeout --cpu-time --fuel --output-limit --max-module
-        --deterministic --no-clock --no-random --stats --trace --help"
+        --deterministic --no-clock --no-random --stats --trace --local --help"
     if [[ $COMP_CWORD -eq 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "run python cache --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "run python serve doctor bench cache --help --version" -- "$current")
         return
     fi
     case "${COMP_WORDS[1]}$current" in
     run-*) mapfile -t COMPREPLY < <(compgen -W "$shared --invoke --profile --coredump" -- "$current") ;;
     python-*) mapfile -t COMPREPLY < <(compgen -W "$shared --python -c" -- "$current") ;;
+    serve-*) mapfile -t COMPREPLY < <(compgen -W "--socket --max-running --max-queued --spare
+        --memory --help" -- "$current") ;;
+    bench-*) mapfile -t COMPREPLY < <(compgen -W "-c --runs --warmup --concurrency --spare --cold
+        --json --no-histogram --help" -- "$current") ;;
     cache*) mapfile -t COMPREPLY < <(compgen -W "list verify clear --help" -- "$current") ;;
+    doctor*) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$current") ;;
     *) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
     esac
 }

@@ -1,13 +1,23 @@
 # fish completion for polyagent
-complete -c polyagent -n __fish_use_subcommand -xa 'run python cache'
+complete -c polyagent -n __fish_use_subcommand -xa 'run python serve doctor bench cache'
 complete -c polyagent -n '__fish_seen_subcommand_from cache' -xa 'list verify clear'
 for option in dir env stdin memory timeout cpu-time fuel output-limit max-module
     complete -c polyagent -n '__fish_seen_subcommand_from run python' -l $option -r
 end
-for option in deterministic no-clock no-random stats trace help
+for option in deterministic no-clock no-random stats trace local help
     complete -c polyagent -n '__fish_seen_subcommand_from run python' -l $option
 end
 for option in invoke profile coredump
     complete -c polyagent -n '__fish_seen_subcommand_from run' -l $option -r
 end
 complete -c polyagent -n '__fish_seen_subcommand_from python' -l python -r
+for option in socket max-running max-queued spare memory
+    complete -c polyagent -n '__fish_seen_subcommand_from serve' -l $option -r
+end
+for option in runs warmup concurrency spare
+    complete -c polyagent -n '__fish_seen_subcommand_from bench' -l $option -r
+end
+for option in cold json no-histogram
+    complete -c polyagent -n '__fish_seen_subcommand_from bench' -l $option
+end
+complete -c polyagent -n '__fish_seen_subcommand_from serve bench doctor' -l help

@@ -195,7 +195,9 @@ static int make_job(struct bench *bench, struct cache *cache) {
         if (!cli_find_python(NULL, wasm, sizeof wasm)) {
             return cli_fail("bench: no Python found; run: make interpreters");
         }
-        int result = cli_python_job(&bench->job_data, "<code>", code, strlen(code), "-c", NULL, 0);
+        const struct cli_program program = {
+            .name = "<code>", .source = code, .source_bytes = strlen(code), .argv0 = "-c"};
+        int result = cli_python_job(&bench->job_data, &program);
         if (result != 0) return result;
         bench->job.argv = cli_python_argv;
         bench->job.argc = o->cold ? CLI_PYTHON_ARGC : CLI_PYTHON_WARM_ARGC;

@@ -73,11 +73,21 @@ bool cli_find_python(const char *given, char *out, size_t size);
 /* How it is started: CLI_PYTHON_ARGC of them, one more where it stays warm. */
 enum { CLI_PYTHON_ARGC = 7, CLI_PYTHON_WARM_ARGC = 8 };
 extern const char *const cli_python_argv[CLI_PYTHON_WARM_ARGC];
-/* Appends a job as bootstrap.py reads it. `name` is the program's in tracebacks. 0, or an exit code
- * after an error message. */
+/* A Python program, and what it finds in sys.argv and os.environ. */
+struct cli_program {
+    const char *name; /* in tracebacks */
+    const void *source;
+    size_t source_bytes;
+    const char *argv0;
+    char **rest; /* of sys.argv; `rest_count` */
+    int rest_count;
+    const char *const *env; /* NAME=VALUE; `env_count` */
+    size_t env_count;
+};
+
+/* Appends a job as bootstrap.py reads it. 0, or an exit code after an error message. */
 struct buffer;
-int cli_python_job(struct buffer *job, const char *name, const void *source, size_t source_bytes,
-                   const char *argv0, char **rest, int count);
+int cli_python_job(struct buffer *job, const struct cli_program *program);
 
 /* A job for practice: what most programs do. */
 int cli_python_rehearsal(struct buffer *job);

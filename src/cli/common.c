@@ -223,12 +223,12 @@ static void print_stats_json(const struct pa_result *r) {
     for (size_t i = 0; r->isolation[i] != NULL; i++) {
         (void)json_array_append_new(isolation, json_string(r->isolation[i]));
     }
-    json_t *usage =
-        json_pack("{s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "wall_ms", r->usage.wall_ms, "cpu_ms",
-                  r->usage.cpu_ms, "start_ms", r->usage.start_ms, "queue_ms", r->usage.queue_ms, "fuel", (json_int_t)r->usage.fuel,
-                  "peak_memory_bytes", (json_int_t)r->usage.peak_memory_bytes, "stdout_bytes",
-                  (json_int_t)r->usage.stdout_bytes, "stderr_bytes",
-                  (json_int_t)r->usage.stderr_bytes, "cache", r->usage.cache_hit ? "hit" : "miss");
+    json_t *usage = json_pack(
+        "{s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "wall_ms", r->usage.wall_ms, "cpu_ms",
+        r->usage.cpu_ms, "start_ms", r->usage.start_ms, "queue_ms", r->usage.queue_ms, "fuel",
+        (json_int_t)r->usage.fuel, "peak_memory_bytes", (json_int_t)r->usage.peak_memory_bytes,
+        "stdout_bytes", (json_int_t)r->usage.stdout_bytes, "stderr_bytes",
+        (json_int_t)r->usage.stderr_bytes, "cache", r->usage.cache_hit ? "hit" : "miss");
     json_t *error = r->message == NULL
                         ? json_null()
                         : json_pack("{s:s, s:s, s:s}", "code", pa_status_name(r->status), "message",
@@ -391,8 +391,10 @@ static int run_and_report(struct cli_run *run, const char *module_path) {
     } else {
         struct pa_result *result = run_locally(run, module_path, &error);
         const struct pa_result refused = {.status = error.status};
-        if (result != NULL) print_result(run, result);
-        else (void)cli_fail("%s", error.message);
+        if (result != NULL)
+            print_result(run, result);
+        else
+            (void)cli_fail("%s", error.message);
         code = exit_code(result != NULL ? result : &refused);
         pa_result_free(result);
     }

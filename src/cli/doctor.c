@@ -11,11 +11,12 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static const char help[] =
-    "usage: polyagent doctor\n\n"
-    "Runs a small module and shows which isolation layers were around it, which of them are required\n"
-    "(POLYAGENT_WASI_ISOLATION_REQUIRED), and what else polyagent finds on this machine. Exit code 1\n"
-    "if a required layer is missing.\n";
+static const char help[] = "usage: polyagent doctor\n\n"
+                           "Runs a small module and shows which isolation layers were around it, "
+                           "which of them are required\n"
+                           "(POLYAGENT_WASI_ISOLATION_REQUIRED), and what else polyagent finds on "
+                           "this machine. Exit code 1\n"
+                           "if a required layer is missing.\n";
 
 static const char *const meanings[LAYER_COUNT] = {
     "linear memory, typed calls",
@@ -80,9 +81,8 @@ static void show_machine(void) {
     (void)printf("\nkernel        %s %s, Landlock ABI %d, %ld processors\n", name.sysname,
                  name.release, landlock_abi(), sysconf(_SC_NPROCESSORS_ONLN));
     (void)printf("open files    %llu\n", (unsigned long long)files.rlim_cur);
-    (void)printf("python        %s\n", cli_find_python(NULL, path, sizeof path)
-                                           ? path
-                                           : "none; run: make interpreters");
+    (void)printf("python        %s\n",
+                 cli_find_python(NULL, path, sizeof path) ? path : "none; run: make interpreters");
     if (supervisor_find_helper(NULL, path, sizeof path, &err) == 0) {
         (void)printf("worker        %s%s\n", path, access(path, X_OK) == 0 ? "" : " (missing)");
     }

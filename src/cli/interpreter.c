@@ -51,19 +51,22 @@ static int put_field(struct buffer *job, const void *data, size_t size) {
                : cli_fail("python: out of memory");
 }
 
-/* The fields that bootstrap.py reads: file name, source, sys.argv, environment. */
-int cli_python_job(struct buffer *job, const char *name, const void *source, size_t source_bytes,
-                   const char *argv0, char **rest, int count) {
+/* The fields that bootstrap.py reads: file name, source, sys.argv, environment. The environment
+ * goes this way and not by WASI's, which an interpreter reads once: so jobs with different
+ * variables can share a warm one. */
+int cli_python_job(struct buffer *job, const struct cli_program *p) {
     uint32_t total = 0; /* in front, known at the end */
     char number[16];
-    (void)snprintf(number, sizeof number, "%d", count + 1);
+    (void)snprintf(number, sizeof number, "%d", p->rest_count + 1);
     int result = put_field(job, NULL, 0);
-    if (result == 0) result = put_field(job, name, strlen(name));
-    if (result == 0) result = put_field(job, source, source_bytes);
+    if (result == 0) result = put_field(job, p->name, strlen(p->name));
+    if (result == 0) result = put_field(job, p->source, p->source_bytes);
     if (result == 0) result = put_field(job, number, strlen(number));
-    if (result == 0) result = put_field(job, argv0, strlen(argv0));
-    for (int i = 0; i < count && result == 0; i++)
-        result = put_field(job, rest[i], strlen(rest[i]));
+    if (result == 0) result = put_field(job, p->argv0, strlen(p->argv0));
+    for (int i = 0; i < p->rest_count && result == 0; i++)
+        result = put_field(job, p->rest[i], strlen(p->rest[i]));
+    for (size_t i = 0; i < p->env_count && result == 0; i++)
+        result = put_field(job, p->env[i], strlen(p->env[i]));
     if (result == 0) {
         total = (uint32_t)(job->size - sizeof total);
         memcpy(job->data, &total, sizeof total);
@@ -77,5 +80,8 @@ int cli_python_rehearsal(struct buffer *job) {
                                   "class C:\n"
                                   "    y = {'a': 1}\n"
                                   "print(len(f(100)), C().y['a'], f'{1.5:.2f}')\n";
-    return cli_python_job(job, "<code>", program, sizeof program - 1, "-c", NULL, 0);
+    return cli_python_job(job, &(struct cli_program){.name = "<code>",
+                                                     .source = program,
+                                                     .source_bytes = sizeof program - 1,
+                                                     .argv0 = "-c"});
 }

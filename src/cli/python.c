@@ -35,16 +35,23 @@ static int read_source(const char *path, struct buffer *source) {
     return result == 0 ? 0 : cli_fail("cannot read %s: %s", path, strerror(-result));
 }
 
-static int make_job(struct buffer *job, const char *code, const char *path, char **rest,
-                    int count) {
+static int make_job(struct buffer *job, const struct cli_run *run, const char *code,
+                    const char *path, char **rest, int count) {
     struct buffer source = {0};
-    const char *name = path != NULL && strcmp(path, "-") != 0 ? path : "<code>";
+    struct cli_program program = {.name = path != NULL && strcmp(path, "-") != 0 ? path : "<code>",
+                                  .source = code,
+                                  .source_bytes = code != NULL ? strlen(code) : 0,
+                                  .argv0 = code != NULL ? "-c" : path,
+                                  .rest = rest,
+                                  .rest_count = count,
+                                  .env = run->env,
+                                  .env_count = run->job.env_count};
     int result = code != NULL ? 0 : read_source(path, &source);
-    if (result == 0 && code != NULL) {
-        result = cli_python_job(job, name, code, strlen(code), "-c", rest, count);
-    } else if (result == 0) {
-        result = cli_python_job(job, name, source.data, source.size, path, rest, count);
+    if (code == NULL) {
+        program.source = source.data;
+        program.source_bytes = source.size;
     }
+    if (result == 0) result = cli_python_job(job, &program);
     buffer_fini(&source);
     return result;
 }
@@ -57,11 +64,12 @@ static int execute(struct cli_run *run, const char *interpreter, const char *cod
         return cli_fail("python: no interpreter found; run: make interpreters, or set "
                         "PYTHON_WASI_WASM_PATH to a python.wasm");
     }
-    int result = make_job(&job, code, path, rest, count);
+    int result = make_job(&job, run, code, path, rest, count);
     if (result == 0) result = cli_python_rehearsal(&rehearsal);
     if (result == 0) {
         run->job.argv = cli_python_argv;
         run->job.argc = CLI_PYTHON_ARGC;
+        run->job.env_count = 0; /* they are in the job */
         run->warm_argc = CLI_PYTHON_WARM_ARGC;
         run->job.rehearsal_data = rehearsal.data;
         run->job.rehearsal_bytes = rehearsal.size;

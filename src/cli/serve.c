@@ -15,7 +15,8 @@
 
 static const char help[] =
     "usage: polyagent serve [OPTION]...\n\n"
-    "Keeps interpreters warm and runs jobs of this user's other polyagent commands, which find it by\n"
+    "Keeps interpreters warm and runs jobs of this user's other polyagent commands, which find it "
+    "by\n"
     "its socket: polyagent python -c then takes a few milliseconds as a whole process.\n\n"
     "  --socket PATH        default: $POLYAGENT_SOCKET, $XDG_RUNTIME_DIR/polyagent.sock, or for\n"
     "                       root /run/polyagent/polyagent.sock\n"
@@ -24,8 +25,9 @@ static const char help[] =
     "  --spare N            workers parked ahead of need for each interpreter, default 2\n"
     "  --memory SIZE        of all workers together, by cgroup; default: no limit\n\n"
     "SIGTERM and SIGINT end it.\n\n"
-    "Example:\n"
-    "  polyagent serve & polyagent python -c 'print(2 + 2)'\n";
+    "Examples:\n"
+    "  polyagent serve & polyagent python -c 'print(2 + 2)'\n"
+    "  polyagent serve --socket /tmp/mine.sock --spare 8 --memory 8G\n";
 
 struct serve {
     struct cache cache;
@@ -54,16 +56,18 @@ static int warm_python(struct serve *serve) {
     struct pa_job job = {.argv = cli_python_argv, .argc = CLI_PYTHON_WARM_ARGC};
     if (!cli_find_python(NULL, wasm, sizeof wasm)) return 0; /* nothing to keep warm */
     pa_limits_default(&job.limits);
-    int result = cli_python_job(&data, "<code>", "", 0, "-c", NULL, 0);
+    const struct cli_program nothing = {.name = "<code>", .source = "", .argv0 = "-c"};
+    int result = cli_python_job(&data, &nothing);
     if (result == 0) result = cli_python_rehearsal(&rehearsal);
     job.job_data = data.data;
     job.job_bytes = data.size;
     job.rehearsal_data = rehearsal.data;
     job.rehearsal_bytes = rehearsal.size;
-    if (result == 0 && module_open_file(&module, &serve->cache, wasm, job.limits.max_module_bytes, &err) == 0) {
+    if (result == 0 &&
+        module_open_file(&module, &serve->cache, wasm, job.limits.max_module_bytes, &err) == 0) {
         result = packet_pack(&packet, &job, &err) == 0 &&
-                         supervisor_submit(serve->supervisor, &packet, &module, on_warm, serve, NULL,
-                                           &err) == 0
+                         supervisor_submit(serve->supervisor, &packet, &module, on_warm, serve,
+                                           NULL, &err) == 0
                      ? 0
                      : 1;
         module_fini(&module);
@@ -86,18 +90,17 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
     return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
-static int serve(struct supervisor_config *config, const char *path) {
+static int serve(struct supervisor_config config, const char *path) {
     struct serve serve = {.cache = {.dir_fd = -1}};
     struct error err = {0};
     char helper[PATH_MAX];
     int result = sd_event_new(&serve.event) < 0 ? cli_fail("serve: out of memory") : 0;
-    config->cache = &serve.cache;
-    config->helper = helper;
-    if (result == 0 &&
-        (supervisor_find_helper(NULL, helper, sizeof helper, &err) != 0 ||
-         cache_open(&serve.cache, NULL, &err) != 0 ||
-         layer_policy_default(&config->policy, &err) != 0 ||
-         (serve.supervisor = supervisor_new(serve.event, config, &err)) == NULL)) {
+    config.cache = &serve.cache;
+    config.helper = helper;
+    if (result == 0 && (supervisor_find_helper(NULL, helper, sizeof helper, &err) != 0 ||
+                        cache_open(&serve.cache, NULL, &err) != 0 ||
+                        layer_policy_default(&config.policy, &err) != 0 ||
+                        (serve.supervisor = supervisor_new(serve.event, &config, &err)) == NULL)) {
         result = cli_fail("serve: %s", err.text);
     }
     if (result == 0) result = warm_python(&serve);
@@ -129,10 +132,8 @@ int cli_serve_main(int argc, char **argv) {
                                           {"memory", required_argument, NULL, 'm'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    struct supervisor_config config = {.compile_timeout_ms = 180000,
-                                       .spare_workers = 2,
-                                       .keep_warm = true,
-                                       .own_groups = true};
+    struct supervisor_config config = {
+        .compile_timeout_ms = 180000, .spare_workers = 2, .keep_warm = true, .own_groups = true};
     char path[SOCKET_PATH_BYTES] = "";
     struct error err = {0};
     sigset_t block;
@@ -174,5 +175,5 @@ int cli_serve_main(int argc, char **argv) {
     (void)sigaddset(&block, SIGINT);
     (void)sigprocmask(SIG_BLOCK, &block, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    return serve(&config, path);
+    return serve(config, path);
 }

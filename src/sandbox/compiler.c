@@ -153,6 +153,7 @@ int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, st
     if (late) (void)kill(compiler->pid, SIGKILL); /* not reaped yet, so the id is still its own */
     while (waitpid(compiler->pid, &status, 0) < 0 && errno == EINTR) {
     }
+    compiler->killed = !late && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     if (late) {
         return error_set(err, PA_INVALID_MODULE,
                          "Invalid WASM module: it takes more than %llu s to compile",

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 #define CODE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
-enum { MAX_CODES = 256, MAX_COMPILERS = 2 };
+enum { MAX_CODES = 256, MAX_COMPILERS = 2, MAX_COMPILE_ATTEMPTS = 3 };
 
 static struct code *find(struct supervisor *s, const uint8_t digest[32], unsigned variant) {
     struct code *code;
@@ -72,6 +72,13 @@ static void compiled(struct code *code, bool late) {
     s->compilers--;
     int result = compiler_finish(&code->compiler, late, s->config.compile_timeout_ms, &err);
     if (result != 0 && cached) cache_abort(s->config.cache, code->temp);
+    if (result != 0 && code->compiler.killed && ++code->attempts < MAX_COMPILE_ATTEMPTS &&
+        !s->closing) {
+        fd_closep(&code->out_fd);
+        supervisor_schedule(s); /* not its fault: once more */
+        return;
+    }
+    fd_closep(&code->image_fd);
     if (result == 0 && cached) {
         module_code_name(code->digest, code->variant, name);
         result = cache_commit(s->config.cache, code->out_fd, code->temp, name, &err);
@@ -119,8 +126,8 @@ static int start(struct code *code, struct error *err) {
     uint64_t timeout_us = s->config.compile_timeout_ms * 1000;
     int result = compiler_start(&code->compiler, s->config.helper, code->image_fd, code->variant,
                                 code->out_fd, err);
-    fd_closep(&code->image_fd);
     if (result != 0) {
+        fd_closep(&code->image_fd);
         if (cached) cache_abort(cache, code->temp);
         fd_closep(&code->out_fd);
         return -1;
@@ -142,7 +149,7 @@ void code_compile_next(struct supervisor *s) {
     while (code != NULL && s->compilers < MAX_COMPILERS && !s->closing) {
         struct code *next = TAILQ_NEXT(code, link);
         struct error err = {0};
-        if (code->image_fd >= 0 && start(code, &err) != 0) settle(code, &err);
+        if (code->image_fd >= 0 && !code->busy && start(code, &err) != 0) settle(code, &err);
         code = next;
     }
 }

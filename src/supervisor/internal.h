@@ -18,7 +18,7 @@
 
 #include <sys/queue.h>
 
-enum { MAX_ATTEMPTS = 3, KEY_BYTES = 32 };
+enum { MAX_ATTEMPTS = 10, KEY_BYTES = 32 };
 
 /* Report memory and an id of its own for one worker at a time. */
 struct slot {
@@ -75,7 +75,8 @@ struct code {
     unsigned variant;
     int fd;       /* owned; -1 while it is compiled */
     bool busy;    /* the compiler is at work */
-    int image_fd; /* owned: waits for a free compiler; else -1 */
+    int image_fd; /* owned until it is compiled; then -1 */
+    unsigned attempts;
     int out_fd;
     char temp[CACHE_NAME_BYTES];
     uint64_t started_ns;
@@ -131,10 +132,10 @@ struct supervisor {
     sd_event *event; /* a reference */
     struct slots free_slots;
     uint32_t slot_count;
-    TAILQ_HEAD(, tenant) tenants;
-    TAILQ_HEAD(, code) codes;
+    TAILQ_HEAD(tenant_list, tenant) tenants;
+    TAILQ_HEAD(code_list, code) codes;
     uint32_t code_count, compilers;
-    TAILQ_HEAD(, zygote_process) zygotes;
+    TAILQ_HEAD(zygote_process_list, zygote_process) zygotes;
     uint32_t zygote_count; /* DEAD ones not included */
     struct runs runs;
     uint32_t running, queued, workers;
@@ -170,6 +171,7 @@ void zygote_worker_gone(struct zygote_process *zygote); /* a worker of it was re
 void zygote_free_all(struct supervisor *supervisor);
 
 /* workers.c */
+/* 0; 1: the zygote takes no requests, and its death follows; -1 with `err`. */
 int worker_request(struct zygote_process *zygote, struct error *err);
 void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd);
 void worker_give(struct worker *worker, struct supervisor_run *run);

@@ -1,6 +1,6 @@
 /* A supervisor at a unix socket, and how to call it. SOCK_SEQPACKET: the client sends a packet with
- * the module, its own stdout and stderr and all else that the job needs as descriptors, and gets one
- * reply. Hanging up cancels the job. Both sides deal only with processes of their own user, or
+ * the module, its own stdout and stderr and all else that the job needs as descriptors, and gets
+ * one reply. Hanging up cancels the job. Both sides deal only with processes of their own user, or
  * root's. */
 #ifndef PA_SUPERVISOR_SOCKET_H
 #define PA_SUPERVISOR_SOCKET_H

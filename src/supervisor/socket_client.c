@@ -19,7 +19,8 @@ int socket_default_path(char out[SOCKET_PATH_BYTES], struct error *err) {
     if (length > 0 && length < SOCKET_PATH_BYTES) return 0;
     return error_set(err, PA_INVALID_ARGUMENT,
                      "no place for the server's socket: set POLYAGENT_SOCKET to a path of less "
-                     "than %d bytes", SOCKET_PATH_BYTES);
+                     "than %d bytes",
+                     SOCKET_PATH_BYTES);
 }
 
 /* Our descriptors go to nobody but ourselves and root. */
@@ -44,7 +45,8 @@ int socket_call(const char *path, const struct packet *packet, struct socket_rep
         got = recv(fd, reply, sizeof *reply, 0);
     } while (got < 0 && errno == EINTR);
     if (got != sizeof *reply) {
-        return error_set(err, PA_INTERNAL, "the server at %s hung up before the run's result", path);
+        return error_set(err, PA_INTERNAL, "the server at %s hung up before the run's result",
+                         path);
     }
     reply->report.message[sizeof reply->report.message - 1] = 0;
     reply->report.backtrace[sizeof reply->report.backtrace - 1] = 0;

@@ -30,7 +30,7 @@ struct socket_server {
     char path[SOCKET_PATH_BYTES];
     sd_event_source *source;
     sd_event_source *pause; /* while descriptors are short */
-    TAILQ_HEAD(, client) clients;
+    TAILQ_HEAD(client_list, client) clients;
     unsigned count;
 };
 
@@ -49,7 +49,8 @@ static void drop(struct client *client) {
 
 static void send_reply(struct client *client, const struct socket_reply *reply) {
     if (client->gone) return;
-    if (send(client->fd, reply, sizeof *reply, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) client->gone = true;
+    if (send(client->fd, reply, sizeof *reply, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        client->gone = true;
 }
 
 static void on_done(void *context, const struct supervisor_result *result) {
@@ -83,9 +84,10 @@ static int take_job(struct client *client, struct packet *packet, struct error *
     }
     bool complete = packet->fds[PACKET_MODULE] >= 0 && view.job.use_output_fds;
     packet_view_fini(&view);
-    int result = complete ? module_open_fd(&module, server->cache, packet->fds[PACKET_MODULE],
-                                           packet->header.limits.max_module_bytes, err)
-                          : error_set(err, PA_INVALID_ARGUMENT, "job: it lacks its module or output");
+    int result = complete
+                     ? module_open_fd(&module, server->cache, packet->fds[PACKET_MODULE],
+                                      packet->header.limits.max_module_bytes, err)
+                     : error_set(err, PA_INVALID_ARGUMENT, "job: it lacks its module or output");
     if (result != 0) {
         packet_fini(packet);
         return -1;
@@ -93,7 +95,8 @@ static int take_job(struct client *client, struct packet *packet, struct error *
     fd_closep(&packet->fds[PACKET_MODULE]);
     memcpy(packet->header.tenant, client->tenant, sizeof client->tenant);
     memcpy(client->digest, module.digest, sizeof client->digest);
-    result = supervisor_submit(server->supervisor, packet, &module, on_done, client, &client->run, err);
+    result =
+        supervisor_submit(server->supervisor, packet, &module, on_done, client, &client->run, err);
     module_fini(&module);
     return result;
 }
@@ -158,7 +161,8 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
     if (client == NULL) return 0;
     *client = (struct client){.server = server, .fd = -1};
     (void)snprintf(client->tenant, sizeof client->tenant, "uid %u", peer.uid);
-    if (sd_event_add_io(server->event, &client->source, client_fd, EPOLLIN, on_client, client) < 0) {
+    if (sd_event_add_io(server->event, &client->source, client_fd, EPOLLIN, on_client, client) <
+        0) {
         free(client);
         return 0;
     }
@@ -183,7 +187,8 @@ static int listen_at(struct socket_server *server, struct error *err) {
     }
     _cleanup_(fd_closep) int probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (probe >= 0 && connect(probe, (struct sockaddr *)&address, sizeof address) == 0) {
-        return error_set(err, PA_INVALID_ARGUMENT, "socket %s: a server is running there", server->path);
+        return error_set(err, PA_INVALID_ARGUMENT, "socket %s: a server is running there",
+                         server->path);
     }
     if (errno == ECONNREFUSED) (void)unlink(server->path); /* nobody listens any more */
     server->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -194,7 +199,8 @@ static int listen_at(struct socket_server *server, struct error *err) {
                      ? -errno
                      : 0;
     (void)umask(mask);
-    return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "listen at %s", server->path);
+    return result == 0 ? 0
+                       : error_set_errno(err, PA_INTERNAL, -result, "listen at %s", server->path);
 }
 
 struct socket_server *socket_server_new(sd_event *event, struct supervisor *supervisor,
@@ -209,8 +215,8 @@ struct socket_server *socket_server_new(sd_event *event, struct supervisor *supe
         error_set(err, PA_INTERNAL, "socket: out of memory");
         return NULL;
     }
-    *server = (struct socket_server){
-        .event = event, .supervisor = supervisor, .cache = cache, .fd = -1};
+    *server =
+        (struct socket_server){.event = event, .supervisor = supervisor, .cache = cache, .fd = -1};
     (void)snprintf(server->path, sizeof server->path, "%s", path);
     TAILQ_INIT(&server->clients);
     if (listen_at(server, err) != 0) {

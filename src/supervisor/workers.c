@@ -76,6 +76,7 @@ int worker_request(struct zygote_process *zygote, struct error *err) {
     s->workers++;
     if (result == 0) return 0;
     worker_discard(worker);
+    if (result == -EPIPE || result == -ECONNRESET || result == -EAGAIN) return 1;
     return error_set_errno(err, PA_INTERNAL, -result, "ask the zygote for a worker");
 }
 
@@ -215,6 +216,5 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
     worker->run = NULL; /* on_death reaps it */
     run->worker = NULL;
     worker_kill(worker);
-    queue_worker_done(run);
     run_again_or_fail(run, &err);
 }

@@ -193,7 +193,9 @@ static void ask_for_workers(struct zygote_process *zygote) {
     if (zygote->state != ZYGOTE_IS_READY || s->closing) return;
     uint32_t wanted = zygote->waiting_count + s->config.spare_workers;
     while (zygote->parked + zygote->forking < wanted && zygote->forking < MAX_FORKING) {
-        if (worker_request(zygote, &err) == 0) continue;
+        int result = worker_request(zygote, &err);
+        if (result == 0) continue;
+        if (result > 0) return;
         struct supervisor_run *run = zygote->forking == 0 ? TAILQ_FIRST(&zygote->waiting) : NULL;
         if (run == NULL) return; /* a reply that is still to come asks again */
         drop_waiting(zygote, run);

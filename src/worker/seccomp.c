@@ -32,8 +32,7 @@ static const struct rule worker[] = {
     IF(mmap, 2, PROT_EXEC, 0), IF(mprotect, 2, PROT_EXEC, 0), ANY(munmap), ANY(mremap),
     ANY(madvise), ANY(brk),
     /* traps arrive as signals; a crash that is none takes the default action again */
-    ANY(sigaltstack), ANY(rt_sigreturn), ANY(rt_sigaction),
-    ANY(rt_sigprocmask),
+    ANY(sigaltstack), ANY(rt_sigreturn), ANY(rt_sigaction), ANY(rt_sigprocmask),
     /* files that are open */
     ANY(read), ANY(readv), ANY(pread64), ANY(preadv), ANY(write), ANY(writev), ANY(pwrite64),
     ANY(pwritev), ANY(lseek), ANY(close), ANY(fstat), ANY(newfstatat), ANY(getdents64),

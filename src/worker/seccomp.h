@@ -23,7 +23,8 @@ int seccomp_filter_build(struct seccomp_filters *filters, enum seccomp_kind kind
                          struct error *err);
 void seccomp_filters_fini(struct seccomp_filters *filters);
 
-/* For this process, for ever. It must have been built. Needs no_new_privs. 0 or a negative errno. */
+/* For this process, for ever. It must have been built. Needs no_new_privs. 0 or a negative errno.
+ */
 int seccomp_install(const struct seccomp_filters *filters, enum seccomp_kind kind);
 
 /* Flags that the zygote makes workers with; its filter allows no others. The pid namespace is left

@@ -26,9 +26,9 @@ wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a);
 /* To the guest's stdout, by hand: stdio would want to look at the descriptor first. */
 static void say(const struct wasi *w, const char *what, long result) {
     char line[200];
-    int length = result < 0 ? snprintf(line, sizeof line, "%s: refused (%s)\n", what,
-                                       strerrorname_np(errno))
-                            : snprintf(line, sizeof line, "%s: %ld\n", what, result);
+    int length =
+        result < 0 ? snprintf(line, sizeof line, "%s: refused (%s)\n", what, strerrorname_np(errno))
+                   : snprintf(line, sizeof line, "%s: %ld\n", what, result);
     (void)!write(w->streams[0].fd, line, (size_t)length);
 }
 
@@ -75,10 +75,14 @@ wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a) {
     } else if (strcmp(deed, "open") == 0) {
         say(w, deed, open(value, O_RDONLY) < 0 ? -1 : 0);
     } else if (strcmp(deed, "openat2") == 0) {
-        struct { uint64_t flags, mode, resolve; } how = {O_RDONLY, 0, 0};
+        struct {
+            uint64_t flags, mode, resolve;
+        } how = {O_RDONLY, 0, 0};
         say(w, deed, syscall(SYS_openat2, AT_FDCWD, value, &how, sizeof how) < 0 ? -1 : 0);
     } else if (strcmp(deed, "climb") == 0) { /* out of a mount by its own descriptor */
-        struct { uint64_t flags, mode, resolve; } how = {O_RDONLY, 0, 0};
+        struct {
+            uint64_t flags, mode, resolve;
+        } how = {O_RDONLY, 0, 0};
         say(w, deed, syscall(SYS_openat2, w->fds[3].host_fd, value, &how, sizeof how) < 0 ? -1 : 0);
     } else if (strcmp(deed, "connect") == 0) {
         say(w, deed, connect_loopback((int)number));
@@ -89,8 +93,11 @@ wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a) {
     } else if (strcmp(deed, "memory") == 0) {
         say(w, deed, use_memory((size_t)number << 20));
     } else if (strcmp(deed, "code") == 0) { /* new executable memory */
-        say(w, deed, mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
-                             MAP_FAILED ? -1 : 0);
+        say(w, deed,
+            mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+                    MAP_FAILED
+                ? -1
+                : 0);
     } else if (strcmp(deed, "shm") == 0) {
         say(w, deed, shmget((key_t)number, 0, 0) < 0 ? -1 : 0);
     } else if (strcmp(deed, "hostname") == 0) {

@@ -1,0 +1,123 @@
+/* Promise: what ended a run is told by the kernel and the supervisor's own clock; what the worker
+ * wrote into its report counts only where these leave room for it. */
+#include "supervisor/internal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <signal.h>
+#include <string.h>
+
+static const struct pa_limits limits = {.execution_timeout_ms = 5000, .cpu_time_ms = 700};
+
+/* A report as an honest worker leaves it. */
+static struct worker_report honest(void) {
+    return (struct worker_report){
+        .layers = LAYERS_ALL, .started = 1, .run = {.finished = true, .exit_code = 3}};
+}
+
+static struct worker_report judged(struct worker_report report, const siginfo_t *info,
+                                   bool out_of_time) {
+    const struct verdict_facts facts = {.limits = &limits,
+                                        .info = info,
+                                        .required_layers = LAYER_SECCOMP,
+                                        .out_of_time = out_of_time};
+    judge_run(&facts, &report);
+    return report;
+}
+
+static siginfo_t ended(int code, int status) {
+    return (siginfo_t){.si_code = code, .si_status = status};
+}
+
+static void test_an_honest_report_stands(void **state) {
+    const siginfo_t exited = ended(CLD_EXITED, WORKER_EXIT_REPORTED);
+    (void)state;
+    assert_int_equal(judged(honest(), &exited, false).run.exit_code, 3);
+    assert_int_equal(judged(honest(), NULL, false).run.exit_code, 3); /* by its word */
+    struct worker_report trap = honest();
+    trap.run.status = PA_TRAP;
+    assert_int_equal(judged(trap, &exited, false).run.status, PA_TRAP);
+}
+
+/* It says OK, but the kernel knows better. */
+static void test_the_kernel_outranks_the_report(void **state) {
+    const struct {
+        int code, status;
+        bool out_of_time;
+        enum pa_status verdict;
+        const char *text;
+    } cases[] = {
+        {CLD_KILLED, SIGKILL, true, PA_TIMEOUT, "Execution timeout: 5000 ms"},
+        {CLD_KILLED, SIGKILL, false, PA_INTERNAL, "signal 9"},
+        {CLD_KILLED, SIGSYS, false, PA_INTERNAL, "policy violation"},
+        {CLD_DUMPED, SIGSYS, false, PA_INTERNAL, "policy violation"},
+        {CLD_KILLED, SIGSEGV, false, PA_INTERNAL, "signal 11"},
+        {CLD_DUMPED, SIGABRT, false, PA_INTERNAL, "signal 6"},
+        {CLD_KILLED, SIGXCPU, false, PA_TIMEOUT, "700 ms of CPU time"},
+        {CLD_EXITED, WORKER_EXIT_CPU_TIME, false, PA_TIMEOUT, "700 ms of CPU time"},
+        {CLD_EXITED, WORKER_EXIT_FAILED, false, PA_INTERNAL, "exit code 1"},
+        {CLD_EXITED, 77, false, PA_INTERNAL, "exit code 77"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const siginfo_t info = ended(cases[i].code, cases[i].status);
+        struct worker_report report = judged(honest(), &info, cases[i].out_of_time);
+        assert_int_equal(report.run.status, cases[i].verdict);
+        assert_int_equal(report.run.exit_code, 0);
+        if (strstr(report.run.message, cases[i].text) == NULL) fail_msg("%s", report.run.message);
+    }
+}
+
+/* A run that ended just before its deadline is not made a timeout by the clock. */
+static void test_a_finished_run_is_no_timeout(void **state) {
+    const siginfo_t exited = ended(CLD_EXITED, WORKER_EXIT_REPORTED);
+    (void)state;
+    assert_int_equal(judged(honest(), &exited, true).run.status, PA_OK);
+}
+
+/* Forged or senseless reports. */
+static void test_forged_reports_are_no_results(void **state) {
+    const siginfo_t exited = ended(CLD_EXITED, WORKER_EXIT_REPORTED);
+    (void)state;
+    struct worker_report report = honest();
+    report.run.finished = false;
+    assert_int_equal(judged(report, &exited, false).run.status, PA_INTERNAL);
+    assert_int_equal(judged(report, NULL, false).run.status, PA_INTERNAL);
+    report = honest();
+    report.run.status = (enum pa_status)1000;
+    assert_int_equal(judged(report, &exited, false).run.status, PA_INTERNAL);
+    report.run.status = (enum pa_status) - 1;
+    assert_int_equal(judged(report, NULL, false).run.status, PA_INTERNAL);
+    report = honest(); /* text without an end */
+    report.run.status = PA_TRAP;
+    memset(report.run.message, 'x', sizeof report.run.message);
+    memset(report.run.backtrace, 'x', sizeof report.run.backtrace);
+    report = judged(report, &exited, false);
+    assert_int_equal(strlen(report.run.message), sizeof report.run.message - 1);
+    assert_int_equal(strlen(report.run.backtrace), sizeof report.run.backtrace - 1);
+}
+
+/* A guest that ran without a required layer has no result, whatever it did. */
+static void test_a_missing_layer_is_denied(void **state) {
+    const siginfo_t exited = ended(CLD_EXITED, WORKER_EXIT_REPORTED);
+    (void)state;
+    struct worker_report report = honest();
+    report.layers = LAYERS_ALL & ~LAYER_SECCOMP;
+    assert_int_equal(judged(report, &exited, false).run.status, PA_DENIED);
+    assert_int_equal(judged(report, NULL, false).run.status, PA_DENIED);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_honest_report_stands),
+        cmocka_unit_test(test_the_kernel_outranks_the_report),
+        cmocka_unit_test(test_a_finished_run_is_no_timeout),
+        cmocka_unit_test(test_forged_reports_are_no_results),
+        cmocka_unit_test(test_a_missing_layer_is_denied),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
