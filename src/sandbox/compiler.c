@@ -27,8 +27,10 @@ enum { CPU_SECONDS = 600 };
 #endif
 #define MAX_CODE_BYTES (UINT64_C(2) << 30)
 
+/* One above as the hard limit: at that of CPU time the kernel would kill as anybody does, while at
+ * the soft one it tells (SIGXCPU). */
 static int limit(int resource, uint64_t value) {
-    struct rlimit l = {.rlim_cur = value, .rlim_max = value};
+    struct rlimit l = {.rlim_cur = value, .rlim_max = value + (resource == RLIMIT_CPU ? 1 : 0)};
     return setrlimit(resource, &l);
 }
 
@@ -161,6 +163,10 @@ int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, st
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && text[0] == 0) return 0;
     if (text[0] != 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
+    if (compiler->killed) {
+        return error_set(err, PA_INTERNAL,
+                         "the compiler was killed (SIGKILL); is the host short of memory?");
+    }
     if (WIFSIGNALED(status)) {
         return error_set(err, PA_INVALID_MODULE,
                          "Invalid WASM module: the compiler ended by signal %d (%s); "

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 #define CODE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
-enum { MAX_CODES = 256, MAX_COMPILERS = 2, MAX_COMPILE_ATTEMPTS = 3 };
+enum { MAX_CODES = 256, MAX_COMPILERS = 2 };
 
 static struct code *find(struct supervisor *s, const uint8_t digest[32], unsigned variant) {
     struct code *code;
@@ -72,8 +72,7 @@ static void compiled(struct code *code, bool late) {
     s->compilers--;
     int result = compiler_finish(&code->compiler, late, s->config.compile_timeout_ms, &err);
     if (result != 0 && cached) cache_abort(s->config.cache, code->temp);
-    if (result != 0 && code->compiler.killed && ++code->attempts < MAX_COMPILE_ATTEMPTS &&
-        !s->closing) {
+    if (result != 0 && code->compiler.killed && ++code->attempts < MAX_ATTEMPTS && !s->closing) {
         fd_closep(&code->out_fd);
         supervisor_schedule(s); /* not its fault: once more */
         return;

@@ -365,16 +365,3 @@ void supervisor_get_stats(const struct supervisor *s, struct supervisor_stats *s
                                        .retried = s->retried,
                                        .zygotes_started = s->zygotes_started};
 }
-
-size_t supervisor_list_pids(const struct supervisor *s, pid_t *pids, size_t size) {
-    const struct zygote_process *zygote;
-    const struct code *code;
-    size_t count = 0;
-    TAILQ_FOREACH(zygote, &s->zygotes, link) {
-        if (count < size && zygote->state != ZYGOTE_IS_DEAD) pids[count++] = zygote->pid;
-    }
-    TAILQ_FOREACH(code, &s->codes, link) {
-        if (count < size && code->busy) pids[count++] = code->compiler.pid;
-    }
-    return count;
-}

@@ -69,7 +69,4 @@ struct supervisor_stats {
 };
 void supervisor_get_stats(const struct supervisor *supervisor, struct supervisor_stats *stats);
 
-/* For tests and the bench: pids of zygotes and of the compiler at work, at most `size`. */
-size_t supervisor_list_pids(const struct supervisor *supervisor, pid_t *pids, size_t size);
-
 #endif
