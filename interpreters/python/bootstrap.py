@@ -59,6 +59,20 @@ def _polyagent_boot():
         if numpy is not None:
             numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
 
+    def plug_holes():
+        """What a job allocates is to lie side by side at the end of the heap, not in holes all over it: a
+        fork copies each page that it writes to. The end is where something large goes. Returns what must
+        be kept."""
+        end = id(bytes(1 << 20))
+        plugs = []
+        for size in (*range(65536, 1024, -1024), *range(1024, 0, -8), 1):
+            while len(plugs) < 100000:
+                plug = bytes(size)
+                if id(plug) >= end:
+                    break
+                plugs.append(plug)
+        return plugs
+
     def read(size):
         data = os.read(0, size)
         while len(data) < size:
@@ -67,6 +81,21 @@ def _polyagent_boot():
                 raise EOFError("polyagent: the program is cut short")
             data += part
         return data
+
+    def unpack(data):
+        fields, at = [], 0
+        while at < len(data):
+            start = at + 4
+            at = start + int.from_bytes(data[at:start], "little")
+            fields.append(data[start:at])
+        return fields
+
+    def practise():
+        """Code that has run often enough is specialised: the interpreter writes no more counters into it."""
+        for _ in range(40):
+            reseed()
+            unpack(b"\4\0\0\0text" * 4)
+            exec(compile("pass", "<code>", "exec", dont_inherit=True), {})
 
     def exit_status(stop):
         if stop.code is None:
@@ -104,8 +133,10 @@ def _polyagent_boot():
             linecache = None
         # Nothing that is here now is ever garbage: the collector need not look at it again, and so does
         # not write to memory that all forks share.
+        practise()
         gc.collect()
         gc.freeze()
+        plugs = plug_holes()  # noqa: F841
     linecache = sys.modules.get("linecache")
     if linecache is None:
         sys.meta_path.insert(0, LinecacheFinder)
@@ -113,11 +144,7 @@ def _polyagent_boot():
     size = int.from_bytes(read(4), "little")  # <- the checkpoint
     data = read(size)
     reseed()
-    fields, at = [], 0
-    while at < size:
-        start = at + 4
-        at = start + int.from_bytes(data[at:start], "little")
-        fields.append(data[start:at])
+    fields = unpack(data)
     name, source, count = fields[0].decode(), fields[1], int(fields[2])
     sys.argv = [field.decode("utf-8", "surrogateescape") for field in fields[3 : 3 + count]]
     for field in fields[3 + count :]:

@@ -1,5 +1,6 @@
 #include "base/huge.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,21 +10,52 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 #define PAGE_BYTES ((uintptr_t)2 << 20)
+/* What may become executable along with the code around it: a file's header, but no data. */
+#define HEADER_BYTES ((uintptr_t)4096)
+
+struct range {
+    uintptr_t low, high;
+    bool executable, readable, writable;
+};
 
 static uintptr_t round_up(uintptr_t at) {
     return (at + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 }
 
+static uintptr_t max(uintptr_t a, uintptr_t b) {
+    return a > b ? a : b;
+}
+
+static uintptr_t min(uintptr_t a, uintptr_t b) {
+    return a < b ? a : b;
+}
+
+/* Whether a huge page can stand at `at`: what is mapped there is code, but for a header. */
+static bool is_code(const struct range *ranges, size_t count, uintptr_t at) {
+    uintptr_t other = 0, code = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct range *r = &ranges[i];
+        uintptr_t low = max(r->low, at), high = min(r->high, at + PAGE_BYTES);
+        if (low >= high) continue;
+        if (r->writable || !r->readable) return false;
+        *(r->executable ? &code : &other) += high - low;
+    }
+    return code > 0 && other <= HEADER_BYTES;
+}
+
 /* Makes the copy elsewhere and moves it into place: mremap() swaps in one step, so that even the
  * code that does this can be replaced. */
-static void replace(uintptr_t at) {
+static void replace(const struct range *ranges, size_t count, uintptr_t at) {
     const size_t area_bytes = 2 * PAGE_BYTES;
     uint8_t *area =
         mmap(NULL, area_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (area == MAP_FAILED) return;
     uint8_t *page = (uint8_t *)round_up((uintptr_t)area);
     if (madvise(page, PAGE_BYTES, MADV_HUGEPAGE) == 0) {
-        memcpy(page, (const void *)at, PAGE_BYTES);
+        for (size_t i = 0; i < count; i++) {
+            uintptr_t low = max(ranges[i].low, at), high = min(ranges[i].high, at + PAGE_BYTES);
+            if (low < high) memcpy(page + (low - at), (const void *)low, high - low);
+        }
         if (mprotect(page, PAGE_BYTES, PROT_READ | PROT_EXEC) == 0) {
             (void)mremap(page, PAGE_BYTES, PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at);
         }
@@ -32,9 +64,7 @@ static void replace(uintptr_t at) {
 }
 
 void huge_pages_for_code(const void *low, const void *high) {
-    struct range {
-        uintptr_t low, high;
-    } ranges[64];
+    struct range ranges[256];
     size_t count = 0;
     char line[512];
     FILE *maps = fopen("/proc/self/maps", "re");
@@ -42,16 +72,18 @@ void huge_pages_for_code(const void *low, const void *high) {
     while (count < sizeof ranges / sizeof *ranges && fgets(line, sizeof line, maps) != NULL) {
         unsigned long from, to;
         char rights[8];
-        if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 || rights[2] != 'x') continue;
-        if (from < (uintptr_t)low) from = (uintptr_t)low;
-        if (to > (uintptr_t)high) to = (uintptr_t)high;
-        if (from < to) ranges[count++] = (struct range){from, to};
+        if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3) continue;
+        ranges[count++] = (struct range){.low = from,
+                                         .high = to,
+                                         .executable = rights[2] == 'x',
+                                         .readable = rights[0] == 'r',
+                                         .writable = rights[1] == 'w'};
     }
+    bool complete = feof(maps);
     (void)fclose(maps);
-    for (size_t i = 0; i < count; i++) {
-        uintptr_t at = round_up(ranges[i].low);
-        for (; at + PAGE_BYTES <= ranges[i].high; at += PAGE_BYTES)
-            replace(at);
+    uintptr_t at = (uintptr_t)low & ~(PAGE_BYTES - 1);
+    for (; complete && at < (uintptr_t)high; at += PAGE_BYTES) {
+        if (is_code(ranges, count, at)) replace(ranges, count, at);
     }
 }
 

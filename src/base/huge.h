@@ -7,8 +7,9 @@
 
 #include <stddef.h>
 
-/* Puts huge pages with the same bytes in the place of executable mappings between `low` and `high`,
- * as far as they fill them. The code may be running. */
+/* Puts huge pages with the same bytes in the place of code between `low` and `high`, wherever no
+ * more than a file's header and unmapped gaps would become executable with it. The code may be
+ * running. */
 void huge_pages_for_code(const void *low, const void *high);
 
 /* The same for readable and writable memory, in place. */

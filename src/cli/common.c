@@ -343,7 +343,8 @@ static int run_by_server(const struct cli_run *run, const char *module_path,
         access(path, F_OK) != 0) {
         return 1;
     }
-    if (run->warm_argc > 0) job.argc = run->warm_argc;
+    bool cold = job.deterministic || job.deny_random; /* then it is as without a server */
+    if (run->warm_argc > 0 && !cold) job.argc = run->warm_argc;
     if (packet_pack(&packet, &job, err) != 0) return -1;
     packet.fds[PACKET_MODULE] = open(module_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int result = packet.fds[PACKET_MODULE] >= 0

@@ -75,11 +75,7 @@ int cli_python_job(struct buffer *job, const struct cli_program *p) {
 }
 
 int cli_python_rehearsal(struct buffer *job) {
-    static const char program[] = "def f(x):\n"
-                                  "    return [str(i) for i in range(x)]\n"
-                                  "class C:\n"
-                                  "    y = {'a': 1}\n"
-                                  "print(len(f(100)), C().y['a'], f'{1.5:.2f}')\n";
+    static const char program[] = "print(1)\n"; /* what every program does, no more */
     return cli_python_job(job, &(struct cli_program){.name = "<code>",
                                                      .source = program,
                                                      .source_bytes = sizeof program - 1,

@@ -95,7 +95,11 @@ static wasm_trap_t *host_call(void *env, wasmtime_caller_t *caller, wasmtime_val
         args[i] = import->function->params[i] == 'i' ? (uint32_t)raw[i].i32 : (uint64_t)raw[i].i64;
     }
     wasi_errno e = wasi_call(wasi, import->function, args);
-    if (wasi_stopped(wasi) != WASI_RUNNING) return wasmtime_trap_new("stopped", strlen("stopped"));
+    if (wasi_stopped(wasi) != WASI_RUNNING) {
+        struct engine *engine = import->engine;
+        if (engine->stopped != NULL) engine->stopped(engine->stopped_context);
+        return wasmtime_trap_new("stopped", strlen("stopped"));
+    }
     if (import->function->returns_errno) raw[0].i32 = e;
     return NULL;
 }

@@ -42,6 +42,9 @@ struct engine {
     uint64_t memory_limit_bytes;
     uint64_t *peak_memory_bytes; /* kept up to date as memory grows */
     bool memory_refused;         /* memory could not grow because of the limit */
+    /* If not NULL: called when a host function stops the guest, before its frames are unwound. */
+    void (*stopped)(void *context);
+    void *stopped_context;
 };
 
 /* Settings of a variant; `compiling` adds threads, which no process that forks may have. */

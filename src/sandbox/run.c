@@ -233,6 +233,15 @@ static bool check_imports(struct run *run, const wasmtime_module_t *module) {
     return ok;
 }
 
+/* Of the job that it ended with. */
+static void count_fuel(struct run *run) {
+    uint64_t left = 0;
+    if (!(run->engine->variant & ENGINE_FUEL)) return;
+    wasmtime_error_t *error = wasmtime_context_get_fuel(wasmtime_store_context(run->store), &left);
+    if (error != NULL) wasmtime_error_delete(error);
+    run->report->fuel = run->job->limits.max_fuel - left;
+}
+
 static void run_in_store(struct run *run, const wasmtime_module_t *module,
                          const struct run_setup *setup) {
     wasmtime_context_t *context = wasmtime_store_context(run->store);
@@ -272,12 +281,7 @@ static void run_in_store(struct run *run, const wasmtime_module_t *module,
         verdict(run->report, PA_INTERNAL, "the profile could not be written: %s",
                 strerrordesc_np(-result));
     }
-    uint64_t left = 0;
-    if (run->engine->variant & ENGINE_FUEL) {
-        error = wasmtime_context_get_fuel(context, &left);
-        if (error != NULL) wasmtime_error_delete(error);
-        run->report->fuel = run->job->limits.max_fuel - left; /* of the job that it ended with */
-    }
+    count_fuel(run);
 }
 
 static struct wasi_config world_of(const struct run_setup *setup) {
@@ -312,6 +316,22 @@ static struct wasi_config world_of(const struct run_setup *setup) {
     };
 }
 
+static void finish_report(struct run *run) {
+    run->report->ended_ns = clock_now_ns();
+    run->report->cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - run->cpu_start_ns;
+    run->report->finished = true;
+}
+
+/* The guest has ended by its own call of the host, and so does the process: to unwind its frames
+ * and to tell where it stood would take longer than many a run. */
+static void at_stop(void *context) {
+    struct run *run = context;
+    judge(run, NULL);
+    count_fuel(run);
+    finish_report(run);
+    run->ended();
+}
+
 static void take_setup(struct run *run, const struct run_setup *setup) {
     struct engine *engine = run->engine;
     run->job = setup->job;
@@ -322,6 +342,8 @@ static void take_setup(struct run *run, const struct run_setup *setup) {
     engine->memory_limit_bytes = setup->job->limits.memory_limit_bytes;
     engine->peak_memory_bytes = &setup->report->peak_memory_bytes;
     engine->memory_refused = false;
+    engine->stopped = setup->ended != NULL && run->job->profile_fd <= 0 ? at_stop : NULL;
+    engine->stopped_context = run;
 }
 
 static void at_first_input(void *context) {
@@ -349,12 +371,6 @@ int run_resume(struct run *run, const struct run_setup *setup, struct error *err
         }
     }
     return 0;
-}
-
-static void finish_report(struct run *run) {
-    run->report->ended_ns = clock_now_ns();
-    run->report->cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - run->cpu_start_ns;
-    run->report->finished = true;
 }
 
 void run_module(struct engine *engine, const wasmtime_module_t *module,

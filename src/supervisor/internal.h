@@ -171,7 +171,8 @@ void zygote_worker_gone(struct zygote_process *zygote); /* a worker of it was re
 void zygote_free_all(struct supervisor *supervisor);
 
 /* workers.c */
-/* 0; 1: the zygote takes no requests, and its death follows; -1 with `err`. */
+/* 0; 1: the zygote takes no more requests, until its next reply or because it is dead; -1 with
+ * `err`. */
 int worker_request(struct zygote_process *zygote, struct error *err);
 void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd);
 void worker_give(struct worker *worker, struct supervisor_run *run);

@@ -233,9 +233,10 @@ int run_code_ready(struct supervisor_run *run, struct error *err) {
 }
 
 /* An interpreter that started before the job can serve it only if the job changes nothing of what
- * it has seen: denied random numbers it has had already. */
+ * it has seen: denied random numbers it has had already, and those of a seed are another story from
+ * the first on (CPython's hash seed). */
 static bool can_be_warm(const struct supervisor *s, const struct packet *packet) {
-    const unsigned cold = PACKET_DENY_RANDOM | PACKET_INVOKE;
+    const unsigned cold = PACKET_DENY_RANDOM | PACKET_DETERMINISTIC | PACKET_INVOKE;
     return s->config.keep_warm && packet->header.flags & PACKET_WARM &&
            !(packet->header.flags & cold) && packet->fds[PACKET_PROFILE] < 0;
 }

@@ -95,6 +95,8 @@ void worker_discard(struct worker *worker) {
     free(worker);
 }
 
+/* The source first: epoll forgets a descriptor that is closed, and would take its successor of the
+ * same number for it. */
 void worker_release(struct worker *worker) {
     worker->word = sd_event_source_disable_unref(worker->word);
     fd_closep(&worker->channel);

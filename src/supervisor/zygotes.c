@@ -64,7 +64,6 @@ static int make_setup(struct supervisor_run *run, const struct packet_view *view
         job.argc = view->job.argc;
         job.env = view->job.env;
         job.env_count = view->job.env_count;
-        job.deterministic = view->job.deterministic;
         job.rehearsal_data = view->job.rehearsal_data;
         job.rehearsal_bytes = view->job.rehearsal_bytes;
         job.mounts = mounts;
@@ -81,10 +80,9 @@ static int make_setup(struct supervisor_run *run, const struct packet_view *view
     setup->header.variant = run->packet.header.variant;
     setup->header.policy = run->packet.header.policy;
     if (s->cgroup == NULL) setup->header.policy.enabled &= ~(uint32_t)LAYER_CGROUP;
-    if (!run->warm) return 0;
     setup->fds[PACKET_MODULE] = fcntl(run->code->fd, F_DUPFD_CLOEXEC, 3);
     if (setup->fds[PACKET_MODULE] >= 0) return 0;
-    error_set_errno(err, PA_INTERNAL, errno, "keep the interpreter's code");
+    error_set_errno(err, PA_INTERNAL, errno, "keep the module's code");
     packet_fini(setup);
     return -1;
 }
@@ -246,7 +244,7 @@ static void zygote_died(struct zygote_process *zygote) {
         if (worker->state == WORKER_FORKING)
             worker_discard(worker);
         else if (worker->state == WORKER_PARKED)
-            fd_closep(&worker->channel);
+            worker_release(worker);
     }
     fail_waiting(zygote, &err);
     bury(zygote);

@@ -1,82 +1,107 @@
 #include "worker/rehearsal.h"
 
-#include "base/clock.h"
-
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
-enum { HOST_PAGE_BYTES = 4096, DEADLINE_MS = 5000, MERGE_PAGES = 1 };
+enum { PAGE_BYTES = 4096, SECONDS = 5, MERGE_PAGES = 1, MAX_PAGES = 4096, BATCH = 512 };
+
+/* Bits of an entry of /proc/self/pagemap: mapped here and nowhere else; of a file. A page that a
+ * fork has not written to is still its parent's, too. */
+#define PAGEMAP_EXCLUSIVE (UINT64_C(1) << 56)
+#define PAGEMAP_FILE (UINT64_C(1) << 61)
 
 /* Of the child that rehearses. */
 static struct {
-    const struct guest_memory *memory;
-    uint8_t *before; /* a copy of the memory */
-    size_t bytes;
+    FILE *maps;
+    int pagemap_fd;
     struct rehearsal *out; /* shared with the zygote */
 } play;
 
-static void add_page(struct rehearsal *out, uint32_t page) {
+/* False when there are too many. */
+static bool add_page(struct rehearsal *out, uintptr_t page) {
     struct hot_range *last = out->count > 0 ? &out->ranges[out->count - 1] : NULL;
-    if (last != NULL && page <= last->first_page + last->pages + MERGE_PAGES) {
-        last->pages = page - last->first_page + 1;
-    } else if (out->count < sizeof out->ranges / sizeof *out->ranges) {
-        out->ranges[out->count++] = (struct hot_range){page, 1};
+    uintptr_t end = last != NULL ? last->start + (uintptr_t)last->pages * PAGE_BYTES : 0;
+    if (last != NULL && page >= end && page - end <= MERGE_PAGES * PAGE_BYTES) {
+        last->pages += (uint32_t)((page - end) / PAGE_BYTES) + 1;
+        return last->pages <= MAX_PAGES;
     }
+    if (out->count == sizeof out->ranges / sizeof *out->ranges) return false;
+    out->ranges[out->count++] = (struct hot_range){page, 1};
+    return true;
 }
 
-/* The job is done: which pages are not what they were? */
-static void compare(void) {
-    for (size_t at = 0; at + HOST_PAGE_BYTES <= play.bytes; at += HOST_PAGE_BYTES) {
-        if (memcmp(play.before + at, play.memory->base + at, HOST_PAGE_BYTES) != 0) {
-            add_page(play.out, (uint32_t)(at / HOST_PAGE_BYTES));
+static bool add_written(struct rehearsal *out, uintptr_t from, uintptr_t to) {
+    uint64_t entries[BATCH];
+    while (from < to) {
+        size_t pages = (to - from) / PAGE_BYTES;
+        if (pages > BATCH) pages = BATCH;
+        off_t at = (off_t)(from / PAGE_BYTES * sizeof *entries);
+        if (pread(play.pagemap_fd, entries, pages * sizeof *entries, at) !=
+            (ssize_t)(pages * sizeof *entries)) {
+            return false;
         }
+        for (size_t i = 0; i < pages; i++) {
+            bool written = entries[i] & PAGEMAP_EXCLUSIVE && !(entries[i] & PAGEMAP_FILE);
+            if (written && !add_page(out, from + i * PAGE_BYTES)) return false;
+        }
+        from += pages * PAGE_BYTES;
     }
+    return true;
+}
+
+/* Which pages are the fork's own now? Of writable, private memory only. */
+void rehearsal_end(void) {
+    char line[512];
+    struct rehearsal found = {.count = 0};
+    bool complete = true;
+    while (complete && fgets(line, sizeof line, play.maps) != NULL) {
+        unsigned long from, to;
+        char rights[8];
+        if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3) continue;
+        if (strcmp(rights, "rw-p") == 0) complete = add_written(&found, from, to);
+    }
+    if (!complete) _exit(1);
+    *play.out = found;
     _exit(0);
 }
 
-static void play_in_child(struct run *run, const struct engine *engine, const struct pa_job *job,
-                          const struct wasi_mount_config *mounts, struct rehearsal *out) {
-    static struct run_report report;
-    static struct buffer output[2];
-    static struct pa_job practice;
-    static struct run_setup setup;
-    struct error err = {0};
-    play.memory = engine->memory;
-    play.bytes = (size_t)engine->memory->size_bytes;
-    play.out = out;
-    play.before = malloc(play.bytes);
-    if (play.before == NULL) _exit(1);
-    memcpy(play.before, engine->memory->base, play.bytes);
-    practice = *job;
-    practice.job_data = job->rehearsal_data;
-    practice.job_bytes = job->rehearsal_bytes;
-    setup = (struct run_setup){.job = &practice,
-                               .mounts = mounts,
-                               .captured = output,
-                               .deadline_ns = clock_deadline_ns(DEADLINE_MS),
-                               .report = &report,
-                               .ended = compare};
-    if (run_resume(run, &setup, &err) != 0) _exit(1);
+static int open_own(int proc_fd, const char *name) {
+    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
+    return (int)syscall(SYS_openat2, proc_fd, name, &how, sizeof how);
 }
 
-bool rehearse(struct run *run, const struct engine *engine, const struct pa_job *job,
-              const struct wasi_mount_config *mounts, struct rehearsal *out) {
+/* Files about a process that is not dumpable belong to root alone; this one is gone before there is
+ * a job. */
+static bool open_tables(int proc_fd) {
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) return false;
+    int maps_fd = open_own(proc_fd, "self/maps");
+    play.pagemap_fd = open_own(proc_fd, "self/pagemap");
+    play.maps = maps_fd >= 0 ? fdopen(maps_fd, "r") : NULL;
+    return play.maps != NULL && play.pagemap_fd >= 0;
+}
+
+bool rehearse(int proc_fd, struct rehearsal *out) {
     *out = (struct rehearsal){.count = 0};
-    if (engine->memory == NULL || job->rehearsal_bytes == 0) return false;
     struct rehearsal *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return false;
     long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid == 0) {
-        play_in_child(run, engine, job, mounts, shared);
+        const struct itimerval limit = {.it_value.tv_sec = SECONDS};
+        play.out = shared;
+        if (setitimer(ITIMER_PROF, &limit, NULL) != 0 || !open_tables(proc_fd)) _exit(1);
         return true;
     }
     if (pid > 0) {
@@ -89,12 +114,10 @@ bool rehearse(struct run *run, const struct engine *engine, const struct pa_job 
     return false;
 }
 
-void rehearsal_use(const struct rehearsal *rehearsal, const struct guest_memory *memory) {
-    uint64_t pages = memory != NULL ? memory->size_bytes / HOST_PAGE_BYTES : 0;
+void rehearsal_use(const struct rehearsal *rehearsal) {
+    /* Where something else is mapped meanwhile, or nothing, the kernel refuses. */
     for (size_t i = 0; i < rehearsal->count; i++) {
         const struct hot_range *r = &rehearsal->ranges[i];
-        if ((uint64_t)r->first_page + r->pages > pages) continue;
-        (void)madvise(memory->base + (uint64_t)r->first_page * HOST_PAGE_BYTES,
-                      (size_t)r->pages * HOST_PAGE_BYTES, MADV_POPULATE_WRITE);
+        (void)madvise((void *)r->start, (size_t)r->pages * PAGE_BYTES, MADV_POPULATE_WRITE);
     }
 }

@@ -1,25 +1,30 @@
-/* A rehearsal: an interpreter at its checkpoint does a job for practice in a throw-away fork, to
- * learn which pages of its memory a job writes to. Workers have their own copies of these made
- * while they wait for their job, all at once: a fault for each would cost 1-2 us of the run. */
+/* A rehearsal: a throw-away fork of a zygote does what its workers will do, to learn which pages
+ * they write to. Workers have their own copies of these made while they wait for their job, all at
+ * once: a fault for each would cost 1-2 us of the run. It is only a matter of speed: what goes
+ * wrong leaves an empty result. */
 #ifndef PA_WORKER_REHEARSAL_H
 #define PA_WORKER_REHEARSAL_H
 
-#include "sandbox/run.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct rehearsal {
-    struct hot_range { /* of linear memory */
-        uint32_t first_page;
+    struct hot_range {
+        uintptr_t start;
         uint32_t pages;
-    } ranges[256];
+    } ranges[512];
     size_t count;
 };
 
-/* In the zygote. `job` is its start, with the rehearsal's data. What goes wrong leaves `out` empty:
- * it is only a matter of speed. True in the child, which returns to its guest. */
-bool rehearse(struct run *run, const struct engine *engine, const struct pa_job *job,
-              const struct wasi_mount_config *mounts, struct rehearsal *out);
+/* In the zygote; `proc_fd` is /proc. True in the fork, which plays its part and then calls
+ * rehearsal_end(); false in the zygote, when that is over and `out` is filled. */
+bool rehearse(int proc_fd, struct rehearsal *out);
+
+/* In the fork. */
+void rehearsal_end(void);
 
 /* In a worker: makes its own copies of the pages. */
-void rehearsal_use(const struct rehearsal *rehearsal, const struct guest_memory *memory);
+void rehearsal_use(const struct rehearsal *rehearsal);
 
 #endif

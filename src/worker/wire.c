@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -68,12 +69,12 @@ ssize_t wire_receive(int socket, const struct iovec *parts, size_t count, int *f
     } while (got < 0 && errno == EINTR);
     if (got < 0) return -errno;
     *fd_count = take_fds(&message, fds);
-    if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+    bool cut = message.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+    if (cut || got == 0) { /* a message without a byte can carry descriptors, too */
         wire_close_fds(fds, *fd_count);
         *fd_count = 0;
-        return -EMSGSIZE;
     }
-    return got;
+    return cut ? -EMSGSIZE : got;
 }
 
 int wire_pair(int pair[2]) {

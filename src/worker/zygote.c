@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { MAX_OWN_FDS = 256 }; /* it has a dozen, and one for each mount */
+enum { PRACTICE_MS = 5000, MAX_OWN_FDS = 256 }; /* it has a dozen, and one for each mount */
 
 struct zygote {
     struct seal seal;
@@ -132,18 +132,38 @@ static uint64_t data_bytes(const struct zygote *zygote) {
     return pages * (uint64_t)getpagesize();
 }
 
+/* In a rehearsal: the interpreter gets the job for practice. */
+static void practise(struct run *run, const struct packet_view *view) {
+    static struct run_report report;
+    static struct buffer output[2];
+    static struct pa_job job;
+    static struct run_setup setup;
+    struct error err = {0};
+    job = view->job;
+    job.job_data = job.rehearsal_data;
+    job.job_bytes = job.rehearsal_bytes;
+    setup = (struct run_setup){.job = &job,
+                               .mounts = view->mounts,
+                               .captured = output,
+                               .deadline_ns = clock_deadline_ns(PRACTICE_MS),
+                               .report = &report,
+                               .ended = rehearsal_end};
+    if (run_resume(run, &setup, &err) != 0) _exit(1);
+}
+
 /* The interpreter has asked for its program. */
 static void at_checkpoint(struct run *run, void *context) {
     struct zygote *zygote = context;
     const struct guest_memory *memory = zygote->engine->memory;
-    if (rehearse(run, zygote->engine, &zygote->view->job, zygote->view->mounts,
-                 &zygote->rehearsal)) {
+    if (memory != NULL) huge_pages_for_data(memory->base, memory->size_bytes);
+    if (zygote->view->job.rehearsal_bytes > 0 && rehearse(zygote->proc_fd, &zygote->rehearsal)) {
+        practise(run, zygote->view);
         return;
     }
-    if (memory != NULL) huge_pages_for_data(memory->base, memory->size_bytes);
+    fd_closep(&zygote->proc_fd);
     if (reply(ZYGOTE_READY, zygote, PA_OK, 0, "", -1) != 0) _exit(1);
     serve_all(zygote);
-    rehearsal_use(&zygote->rehearsal, memory);
+    rehearsal_use(&zygote->rehearsal);
     worker_resume(run, &zygote->seal, &zygote->start, &zygote->resumed);
 }
 
@@ -180,6 +200,13 @@ static _Noreturn void run_warm(struct zygote *zygote, const struct packet *packe
     fail(zygote, &err);
 }
 
+static wasmtime_module_t *load(const struct zygote *zygote, const struct packet *packet,
+                               struct error *err) {
+    char path[32];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", packet->fds[PACKET_MODULE]);
+    return module_load(zygote->engine, path, err);
+}
+
 static void start(struct zygote *zygote, const struct packet *packet,
                   const struct packet_view *view) {
     struct error err = {0};
@@ -196,20 +223,25 @@ static void start(struct zygote *zygote, const struct packet *packet,
     if (seccomp_filter_build(&zygote->seal.filters, SECCOMP_WORKER, &err) != 0) fail(zygote, &err);
     zygote->engine = engine_new(packet->header.variant, &err);
     if (zygote->engine == NULL) fail(zygote, &err);
-    bool warm = packet->header.flags & PACKET_WARM;
-    if (packet->header.flags & PACKET_LASTS)
-        huge_pages_for_code(zygote->code_low, zygote->code_high);
-    if (warm) {
-        char path[32];
-        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", packet->fds[PACKET_MODULE]);
-        code = module_load(zygote->engine, path, &err);
+    bool warm = packet->header.flags & PACKET_WARM, lasts = packet->header.flags & PACKET_LASTS;
+    if (lasts) huge_pages_for_code(zygote->code_low, zygote->code_high);
+    if (warm || lasts) {
+        code = load(zygote, packet, &err);
         if (code == NULL) fail(zygote, &err);
+    }
+    if (warm) {
         module_use_huge_pages(code);
+    } else if (lasts) {
+        wasmtime_module_delete(code); /* what the engine does once, at its first module, is done */
+        (void)malloc_trim(0);
+        if (rehearse(zygote->proc_fd, &zygote->rehearsal)) {
+            (void)load(zygote, packet, &err);
+            rehearsal_end();
+        }
     }
     if (seal_zygote(&zygote->seal, &err) != 0) fail(zygote, &err);
     zygote->seal.data_bytes = data_bytes(zygote);
     if (warm) {
-        fd_closep(&zygote->proc_fd);
         zygote->view = view;
         run_warm(zygote, packet, view, code);
     }
@@ -232,5 +264,6 @@ int zygote_main(const void *code_low, const void *code_high) {
     start(&zygote, &packet, &view);
     if (reply(ZYGOTE_READY, &zygote, PA_OK, 0, "", -1) != 0) return 1;
     serve_all(&zygote);
+    rehearsal_use(&zygote.rehearsal);
     worker_run_plain(zygote.engine, &zygote.seal, &zygote.start, zygote.proc_fd);
 }

@@ -145,6 +145,13 @@ print('ok')
     assert (done.out, done.err) == ("ok\n", "")
 
 
+def test_a_large_directory_is_listed(run, tmp_path):
+    for i in range(3000):
+        (tmp_path / f"file-{i}").touch()
+    code = "import os; names = os.listdir('/d'); print(len(names), names == sorted(names))"
+    assert run("python", "--dir", f"{tmp_path}::/d", "-c", code).out == "3000 True\n"
+
+
 def test_files_in_a_writable_directory(run, tmp_path):
     code = """
 import os, shutil, tempfile, pathlib

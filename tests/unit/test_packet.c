@@ -280,7 +280,7 @@ static void test_cut_messages_are_refused(void **state) {
     capture(&m);
     int fds = count_fds();
     assert_int_equal(try(m.bytes, m.size, m.fds, m.fd_count), 1);
-    for (size_t size = 1; size < m.size; size++)
+    for (size_t size = 0; size < m.size; size++)
         assert_int_equal(try(m.bytes, size, m.fds, m.fd_count), 0);
     for (size_t count = 0; count < m.fd_count; count++)
         assert_int_equal(try(m.bytes, m.size, m.fds, count), 0);
