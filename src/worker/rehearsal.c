@@ -17,6 +17,9 @@
 #endif
 enum { PAGE_BYTES = 4096, SECONDS = 5, MERGE_PAGES = 1, MAX_PAGES = 4096, BATCH = 512 };
 
+/* No memory of ours is larger, but a sanitizer's shadow is. */
+#define MAX_RANGE_BYTES (UINT64_C(4) << 30)
+
 /* Bits of an entry of /proc/self/pagemap: mapped here and nowhere else; of a file. A page that a
  * fork has not written to is still its parent's, too. */
 #define PAGEMAP_EXCLUSIVE (UINT64_C(1) << 56)
@@ -70,6 +73,7 @@ void rehearsal_end(void) {
         unsigned long from, to;
         char rights[8];
         if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3) continue;
+        if (to - from > MAX_RANGE_BYTES) continue;
         if (strcmp(rights, "rw-p") == 0) complete = add_written(&found, from, to);
     }
     if (!complete) _exit(1);

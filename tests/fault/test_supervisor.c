@@ -36,6 +36,12 @@ static const char slow[] = HELLO("(loop $l (local.set $i (i32.add (local.get $i)
 static const char endless[] = MODULE(START("(loop $l (br $l))"));
 static const char trap[] = MODULE(START("unreachable"));
 
+#if defined(__SANITIZE_ADDRESS__) /* its processes start 10 times slower */
+#define RANDOM_KILLS 100
+#else
+#define RANDOM_KILLS 1000
+#endif
+
 struct bench {
     sd_event *event;
     struct supervisor *supervisor;
@@ -213,7 +219,7 @@ static bool is_worker(pid_t pid) {
 /* SIGKILL of any process of ours at any moment: a job fails only if the worker that ran it was
  * killed, and says so; every other job ends well. */
 static void test_kills_at_random_points(void **state) {
-    enum { JOBS = 4, KILLS = 1000, ONE_IN = 12 };
+    enum { JOBS = 4, KILLS = RANDOM_KILLS, ONE_IN = 12 };
     struct bench b;
     struct outcome outcomes[JOBS];
     struct pa_job job = new_job();
