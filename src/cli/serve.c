@@ -132,8 +132,11 @@ int cli_serve_main(int argc, char **argv) {
                                           {"memory", required_argument, NULL, 'm'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    struct supervisor_config config = {
-        .compile_timeout_ms = 180000, .spare_workers = 2, .keep_warm = true, .own_groups = true};
+    struct supervisor_config config = {.compile_timeout_ms = 180000,
+                                       .spare_workers = 2,
+                                       .keep_warm = true,
+                                       .own_groups = true,
+                                       .may_move = true};
     char path[SOCKET_PATH_BYTES] = "";
     struct error err = {0};
     sigset_t block;

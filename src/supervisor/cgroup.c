@@ -1,6 +1,11 @@
 /* One control group for all workers of a supervisor: memory and processes together. Version 1 has a
  * directory for each controller, version 2 one for all. Where none can be made, the layer is not in
- * force. */
+ * force.
+ *
+ * In version 2 only groups without processes of their own can hand controllers to their children
+ * (cgroup-v2.rst, "No Internal Process Constraint"). So where our group was not prepared by whoever
+ * made it, we move out of it into a child, which works if we are alone there, as a service with
+ * Delegate=yes is. */
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "supervisor/internal.h"
@@ -14,18 +19,26 @@
 
 enum { MAX_DIRS = 2, PATH_BYTES = 512 };
 #define NAME "polyagent-"
+#define NAME_SELF "polyagent-self-"
 
 struct cgroup {
-    char dirs[MAX_DIRS][PATH_BYTES];
+    char dirs[MAX_DIRS][PATH_BYTES]; /* made by us */
     int count;
+    int home;                /* of them, the one that we moved into ourselves; 0: none */
+    char origin[PATH_BYTES]; /* whence; "": we did not move */
 };
 
-static int write_number(const char *dir, const char *file, uint64_t value) {
-    char path[PATH_BYTES + 64], text[32];
+static int write_text(const char *dir, const char *file, const char *text) {
+    char path[PATH_BYTES + 64];
     (void)snprintf(path, sizeof path, "%s/%s", dir, file);
-    int length = snprintf(text, sizeof text, "%llu", (unsigned long long)value);
     _cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd_write_all(fd, text, (size_t)length);
+    return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+}
+
+static int write_number(const char *dir, const char *file, uint64_t value) {
+    char text[32];
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    return write_text(dir, file, text);
 }
 
 /* Where our own process stands in the hierarchy of a controller ("" for version 2): "N:list:path".
@@ -52,9 +65,8 @@ static void sweep(const char *parent) {
     DIR *dir = opendir(parent);
     if (dir == NULL) return;
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
-        long pid = strncmp(d->d_name, NAME, strlen(NAME)) == 0
-                       ? strtol(d->d_name + strlen(NAME), NULL, 10)
-                       : 0;
+        const char *number = strrchr(d->d_name, '-');
+        long pid = strncmp(d->d_name, NAME, strlen(NAME)) == 0 ? strtol(number + 1, NULL, 10) : 0;
         if (pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH) {
             (void)unlinkat(dirfd(dir), d->d_name, AT_REMOVEDIR);
         }
@@ -62,32 +74,77 @@ static void sweep(const char *parent) {
     (void)closedir(dir);
 }
 
-static bool make(struct cgroup *cgroup, const char *root, const char *controller) {
-    char place[PATH_BYTES / 2], parent[PATH_BYTES - 64];
-    char *dir = cgroup->dirs[cgroup->count];
+/* Where our own process is in a hierarchy that is mounted at `root`. */
+static bool own_dir(const char *root, const char *controller, char out[PATH_BYTES - 64]) {
+    char place[PATH_BYTES / 2];
     if (!own_place(controller, place, sizeof place)) return false;
-    (void)snprintf(parent, sizeof parent, "%s%s", root, place);
-    sweep(parent);
-    (void)snprintf(dir, PATH_BYTES, "%s/" NAME "%d", parent, getpid());
+    int length = snprintf(out, PATH_BYTES - 64, "%s%s", root, place);
+    return length > 0 && length < PATH_BYTES - 64;
+}
+
+static bool make(struct cgroup *cgroup, const char *parent, const char *name) {
+    char *dir = cgroup->dirs[cgroup->count];
+    (void)snprintf(dir, PATH_BYTES, "%s/%s%d", parent, name, getpid());
     if (mkdir(dir, 0755) != 0 && errno != EEXIST) return false;
     cgroup->count++;
     return true;
 }
 
-struct cgroup *cgroup_new(uint64_t memory_bytes, uint32_t max_processes) {
+static bool limit_v1(struct cgroup *cgroup, const char *root, uint64_t memory_bytes,
+                     uint32_t max_processes) {
+    static const struct {
+        const char *controller, *file;
+    } limits[] = {{"pids", "pids.max"}, {"memory", "memory.limit_in_bytes"}};
+    const uint64_t values[] = {max_processes, memory_bytes};
+    for (int i = 0; i < 2; i++) {
+        char mount[PATH_BYTES / 4], parent[PATH_BYTES - 64];
+        (void)snprintf(mount, sizeof mount, "%s/%s", root, limits[i].controller);
+        if (!own_dir(mount, limits[i].controller, parent)) return false;
+        sweep(parent);
+        if (!make(cgroup, parent, NAME) ||
+            (values[i] > 0 && write_number(cgroup->dirs[i], limits[i].file, values[i]) != 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Moves this process into a child of its group, so that the group may give controllers to other
+ * children. */
+static bool make_way(struct cgroup *cgroup, const char *parent) {
+    if (!make(cgroup, parent, NAME_SELF)) return false;
+    cgroup->home = cgroup->count - 1;
+    if (write_number(cgroup->dirs[cgroup->home], "cgroup.procs", (uint64_t)getpid()) != 0) {
+        return false;
+    }
+    (void)snprintf(cgroup->origin, sizeof cgroup->origin, "%s", parent);
+    return write_text(parent, "cgroup.subtree_control", "+memory +pids") == 0;
+}
+
+static bool limit_v2(struct cgroup *cgroup, const char *root, bool may_move, uint64_t memory_bytes,
+                     uint32_t max_processes) {
+    char parent[PATH_BYTES - 64];
+    if (!own_dir(root, "", parent)) return false;
+    sweep(parent);
+    if (!make(cgroup, parent, NAME)) return false;
+    const char *dir = cgroup->dirs[0];
+    if (write_number(dir, "pids.max", max_processes) != 0 &&
+        (!may_move || !make_way(cgroup, parent) ||
+         write_number(dir, "pids.max", max_processes) != 0)) {
+        return false;
+    }
+    return memory_bytes == 0 || write_number(dir, "memory.max", memory_bytes) == 0;
+}
+
+struct cgroup *cgroup_new(const char *root, bool may_move, uint64_t memory_bytes,
+                          uint32_t max_processes) {
+    char controllers[PATH_BYTES];
     struct cgroup *cgroup = calloc(1, sizeof *cgroup);
     if (cgroup == NULL) return NULL;
-    bool ok = false;
-    if (access("/sys/fs/cgroup/cgroup.controllers", R_OK) == 0) { /* version 2 */
-        ok = make(cgroup, "/sys/fs/cgroup", "") &&
-             write_number(cgroup->dirs[0], "pids.max", max_processes) == 0 &&
-             (memory_bytes == 0 || write_number(cgroup->dirs[0], "memory.max", memory_bytes) == 0);
-    } else if (make(cgroup, "/sys/fs/cgroup/pids", "pids")) {
-        ok = write_number(cgroup->dirs[0], "pids.max", max_processes) == 0 &&
-             make(cgroup, "/sys/fs/cgroup/memory", "memory") &&
-             (memory_bytes == 0 ||
-              write_number(cgroup->dirs[1], "memory.limit_in_bytes", memory_bytes) == 0);
-    }
+    (void)snprintf(controllers, sizeof controllers, "%s/cgroup.controllers", root);
+    bool ok = access(controllers, R_OK) == 0
+                  ? limit_v2(cgroup, root, may_move, memory_bytes, max_processes)
+                  : limit_v1(cgroup, root, memory_bytes, max_processes);
     if (ok) return cgroup;
     cgroup_free(cgroup);
     return NULL;
@@ -95,6 +152,7 @@ struct cgroup *cgroup_new(uint64_t memory_bytes, uint32_t max_processes) {
 
 int cgroup_add(const struct cgroup *cgroup, pid_t pid) {
     for (int i = 0; i < cgroup->count; i++) {
+        if (i > 0 && i == cgroup->home) continue;
         int result = write_number(cgroup->dirs[i], "cgroup.procs", (uint64_t)pid);
         if (result != 0) return result;
     }
@@ -103,13 +161,11 @@ int cgroup_add(const struct cgroup *cgroup, pid_t pid) {
 
 void cgroup_free(struct cgroup *cgroup) {
     if (cgroup == NULL) return;
+    if (cgroup->origin[0] != 0) { /* back to where we came from, controllers off first */
+        (void)write_text(cgroup->origin, "cgroup.subtree_control", "-memory -pids");
+        (void)write_number(cgroup->origin, "cgroup.procs", (uint64_t)getpid());
+    }
     for (int i = 0; i < cgroup->count; i++)
         (void)rmdir(cgroup->dirs[i]);
     free(cgroup);
-}
-
-bool cgroup_available(void) {
-    struct cgroup *cgroup = cgroup_new(0, 1024);
-    cgroup_free(cgroup);
-    return cgroup != NULL;
 }

@@ -208,9 +208,12 @@ bool mounts_can_be_mapped(const struct packet *packet);
 int mounts_for_slot(struct packet *packet, uint32_t slot, struct error *err);
 
 /* cgroup.c */
-struct cgroup *cgroup_new(uint64_t memory_bytes, uint32_t max_processes);
+#define CGROUP_ROOT "/sys/fs/cgroup"
+/* NULL where none can be made. `may_move`: this process may leave its own group, if that is what it
+ * takes. `memory_bytes` 0: no limit. */
+struct cgroup *cgroup_new(const char *root, bool may_move, uint64_t memory_bytes,
+                          uint32_t max_processes);
 int cgroup_add(const struct cgroup *cgroup, pid_t pid);
 void cgroup_free(struct cgroup *cgroup);
-bool cgroup_available(void);
 
 #endif

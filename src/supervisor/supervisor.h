@@ -27,6 +27,7 @@ struct supervisor_config {
                                  10000 */
     bool keep_warm;           /* false: one-shot, interpreters start in the worker */
     bool own_groups;          /* zygotes lead process groups; not with a terminal as stdin */
+    bool may_move;            /* the process is ours alone: it may go to another control group */
     uint64_t memory_bytes;    /* of all workers together, by cgroup where possible; 0: no limit */
 };
 
