@@ -2,6 +2,7 @@
  * Linked statically, apart from polyagent, so that forks copy a quarter of the mappings, nothing is
  * looked up in a worker, and no library that a worker does not need is in reach of a guest. */
 #include "sandbox/compiler.h"
+#include "worker/seal.h"
 #include "worker/zygote.h"
 
 #include <stdio.h>
@@ -20,7 +21,9 @@ const char *__asan_default_options(void) {
 extern const char __executable_start, etext;
 
 int main(int argc, char **argv) {
-    if (argc >= 2 && strcmp(argv[1], COMPILER_ROLE) == 0) return compiler_main(argc, argv);
+    if (argc >= 2 && strcmp(argv[1], COMPILER_ROLE) == 0) {
+        return compiler_main(argc, argv, seal_compiler);
+    }
     if (argc >= 2 && strcmp(argv[1], ZYGOTE_ROLE) == 0) {
         return zygote_main(&__executable_start, &etext);
     }

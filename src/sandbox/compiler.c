@@ -44,7 +44,7 @@ static bool starts_with(const uint8_t *data, size_t size, const char *magic, siz
     return size >= length && memcmp(data, magic, length) == 0;
 }
 
-int compiler_main(int argc, char **argv) {
+int compiler_main(int argc, char **argv, int (*seal)(void)) {
     struct stat st;
     char text[COMPILER_REPORT_BYTES];
     wasm_byte_vec_t wasm = {0}, code;
@@ -58,6 +58,12 @@ int compiler_main(int argc, char **argv) {
         limit(RLIMIT_AS, ADDRESS_SPACE_BYTES) != 0 || limit(RLIMIT_CPU, CPU_SECONDS) != 0 ||
         limit(RLIMIT_FSIZE, MAX_CODE_BYTES) != 0) {
         refuse("compiler: cannot limit itself");
+    }
+    int sealed = seal();
+    if (sealed != 0) {
+        (void)snprintf(text, sizeof text, "compiler: cannot seal itself: %s",
+                       strerrordesc_np(-sealed));
+        refuse(text);
     }
     if (fstat(MODULE_FD, &st) != 0) refuse("compiler: no module");
     size_t size = (size_t)st.st_size;

@@ -34,7 +34,8 @@ int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, st
 int compiler_run(const char *helper, int module_fd, unsigned variant, int out_fd,
                  uint64_t timeout_ms, struct error *err);
 
-/* main() of that process. */
-int compiler_main(int argc, char **argv);
+/* main() of that process. `seal` cuts it off from all but its descriptors before it looks at the
+ * module: 0 or a negative errno. */
+int compiler_main(int argc, char **argv, int (*seal)(void));
 
 #endif

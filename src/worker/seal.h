@@ -30,4 +30,8 @@ int seal_worker(const struct seal *seal, uint32_t slot, uint32_t *in_force, stru
 int seal_job(const struct seal *seal, const struct pa_job *job,
              const struct wasi_mount_config *mounts, uint32_t *in_force, struct error *err);
 
+/* The compiler, which keeps its open descriptors, its memory and its threads, and nothing else. It
+ * has limits and no_new_privs of its own already. 0 or a negative errno. */
+int seal_compiler(void);
+
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 /* A call, and what one of its arguments must be: (argument & mask) == value. mask 0: anything. */
@@ -24,6 +25,7 @@ struct rule {
 #define IF(name, argument, mask, value) \
     { SCMP_SYS(name), argument, mask, value }
 #define ALL UINT32_MAX
+#define THREAD_FLAGS (CLONE_VM | CLONE_THREAD)
 
 /* While a guest runs. openat2's flags are behind a pointer, where a filter cannot look: its use is
  * bounded by Landlock. No open, no socket, no process, no new executable memory. */
@@ -52,6 +54,42 @@ static const struct rule worker[] = {
 
 /* Only to lower its own timer when the run ends. */
 static const struct rule profiling[] = {ANY(setitimer)};
+
+/* Cranelift works in threads; code that was compiled is made executable on the way to its file. */
+static const struct rule compiler[] = {ANY(mmap),
+                                       ANY(mprotect),
+                                       ANY(munmap),
+                                       ANY(mremap),
+                                       ANY(madvise),
+                                       ANY(brk),
+                                       ANY(sigaltstack),
+                                       ANY(rt_sigreturn),
+                                       ANY(rt_sigaction),
+                                       ANY(rt_sigprocmask),
+                                       ANY(read),
+                                       ANY(write),
+                                       ANY(lseek),
+                                       ANY(close),
+                                       ANY(fstat),
+                                       ANY(newfstatat),
+                                       ANY(statx),
+                                       ANY(getrandom),
+                                       ANY(clock_gettime),
+                                       ANY(clock_nanosleep),
+                                       ANY(sched_yield),
+                                       ANY(sched_getaffinity),
+                                       ANY(futex),
+                                       ANY(restart_syscall),
+                                       IF(clone, 0, THREAD_FLAGS, THREAD_FLAGS),
+                                       ANY(set_robust_list),
+                                       ANY(rseq),
+                                       IF(prctl, 0, ALL, PR_SET_NAME),
+                                       IF(prlimit64, 2, ~(uint64_t)0, 0),
+                                       ANY(gettid),
+                                       ANY(getpid),
+                                       IF(tgkill, 2, ALL, SIGABRT),
+                                       ANY(exit),
+                                       ANY(exit_group)};
 
 /* A zygote at its checkpoint, and a worker until its own filter is on. Each of these calls can only
  * take something away from the caller, but for clone and the messages on the zygote's socket. */
@@ -99,6 +137,7 @@ static int build(scmp_filter_ctx filter, enum seccomp_kind kind) {
     if (result == 0) {
         result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     }
+    if (result == 0 && kind == SECCOMP_COMPILER) return ADD(filter, compiler);
     if (result == 0) result = ADD(filter, worker);
     if (result == 0 && kind != SECCOMP_WORKER) result = ADD(filter, profiling);
     if (result == 0 && kind == SECCOMP_ZYGOTE) result = ADD(filter, zygote);
@@ -106,7 +145,8 @@ static int build(scmp_filter_ctx filter, enum seccomp_kind kind) {
 }
 
 static int compile(enum seccomp_kind kind, struct sock_fprog *out) {
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    scmp_filter_ctx filter =
+        seccomp_init(kind == SECCOMP_COMPILER ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_KILL_PROCESS);
     if (filter == NULL) return -ENOMEM;
     _cleanup_(fd_closep) int fd = memfd_create("filter", MFD_CLOEXEC);
     int result = fd < 0 ? -errno : build(filter, kind);

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,8 +21,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <wasmtime.h>
 
 wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a);
+wasmtime_error_t *__wrap_wasmtime_wat2wasm(const char *wat, size_t size, wasm_byte_vec_t *out);
+wasmtime_error_t *__real_wasmtime_wat2wasm(const char *wat, size_t size, wasm_byte_vec_t *out);
 
 /* To the guest's stdout, by hand: stdio would want to look at the descriptor first. */
 static void say(const struct wasi *w, const char *what, long result) {
@@ -78,6 +82,28 @@ static long open_descriptors(void) {
     return count;
 }
 
+/* The compiler as an escape from it would be: text that begins with "(;NAME;)" makes it do that. */
+wasmtime_error_t *__wrap_wasmtime_wat2wasm(const char *wat, size_t size, wasm_byte_vec_t *out) {
+    static const char *const deeds[] = {"(;open;)", "(;socket;)", "(;exec;)", "(;fork;)",
+                                        "(;kill;)"};
+    char *const nothing[] = {NULL};
+    struct open_how how = {.flags = O_RDONLY};
+    char text[64];
+    for (size_t i = 0; i < sizeof deeds / sizeof *deeds; i++) {
+        if (size < strlen(deeds[i]) || memcmp(wat, deeds[i], strlen(deeds[i])) != 0) continue;
+        errno = 0;
+        long result = i == 0   ? syscall(SYS_openat2, AT_FDCWD, "/etc/passwd", &how, sizeof how)
+                      : i == 1 ? socket(AF_INET, SOCK_STREAM, 0)
+                      : i == 2 ? execve("/bin/true", nothing, nothing)
+                      : i == 3 ? fork_and_reap()
+                               : kill(1, 0);
+        (void)snprintf(text, sizeof text, "%s %s", deeds[i],
+                       result < 0 ? strerrorname_np(errno) : "done");
+        return wasmtime_error_new(text);
+    }
+    return __real_wasmtime_wat2wasm(wat, size, out);
+}
+
 wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a) {
     const char *deed = w->argv.data + strlen(w->argv.data) + 1; /* argv[1], argv[2] */
     const char *value = w->argv.count > 2 ? deed + strlen(deed) + 1 : "0";
@@ -91,14 +117,10 @@ wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a) {
     } else if (strcmp(deed, "open") == 0) {
         say(w, deed, open(value, O_RDONLY) < 0 ? -1 : 0);
     } else if (strcmp(deed, "openat2") == 0) {
-        struct {
-            uint64_t flags, mode, resolve;
-        } how = {O_RDONLY, 0, 0};
+        struct open_how how = {O_RDONLY, 0, 0};
         say(w, deed, syscall(SYS_openat2, AT_FDCWD, value, &how, sizeof how) < 0 ? -1 : 0);
     } else if (strcmp(deed, "climb") == 0) { /* out of a mount by its own descriptor */
-        struct {
-            uint64_t flags, mode, resolve;
-        } how = {O_RDONLY, 0, 0};
+        struct open_how how = {O_RDONLY, 0, 0};
         say(w, deed, syscall(SYS_openat2, w->fds[3].host_fd, value, &how, sizeof how) < 0 ? -1 : 0);
     } else if (strcmp(deed, "connect") == 0) {
         say(w, deed, connect_loopback((int)number));

@@ -136,6 +136,18 @@ def test_arguments_are_filtered():
     assert refused(attack("code"))
 
 
+@pytest.mark.parametrize("deed", ["open", "socket", "exec", "fork", "kill"])
+def test_the_compiler_is_caged(deed, tmp_path, monkeypatch):
+    """Native code in the compiler, which looks at strangers' modules, reaches nothing but its descriptors."""
+    if "asan" in str(BUILD):
+        pytest.skip("a sanitizer's compiler has no filter")
+    monkeypatch.setenv("POLYAGENT_HELPER", str(BUILD / "tests/hostile/hostile-worker"))
+    monkeypatch.setenv("POLYAGENT_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "m.wat").write_text(f"(;{deed};)(module)")
+    done = run("run", "--local", tmp_path / "m.wat")
+    assert f"(;{deed};) EPERM" in done.err, done.err
+
+
 @pytest.mark.parametrize("deed, text", [("crash", "signal 11"), ("abort", "signal"), ("spin", "Execution timeout")])
 def test_native_failures_are_told_and_contained(deed, text):
     done = attack(deed, timeout="500ms")
