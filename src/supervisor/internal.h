@@ -39,6 +39,7 @@ struct supervisor_run {
     uint8_t key[KEY_BYTES]; /* of the zygote that can serve it */
     bool warm;
     bool cache_hit;
+    bool is_long; /* pace.c */
     unsigned attempts;
     uint64_t submitted_ns;
     uint64_t deadline_ns;
@@ -121,9 +122,10 @@ struct zygote_process {
     uint32_t parked, forking, waiting_count;
     uint32_t layers;
     uint64_t runs;
-    uint64_t used_at; /* tick */
-    bool retiring;    /* a successor is being started */
-    bool reported;    /* it told why it failed */
+    uint64_t ready_pages; /* resident when it was looked at first */
+    uint64_t used_at;     /* tick */
+    bool retiring;        /* a successor is being started */
+    bool reported;        /* it told why it failed */
     TAILQ_ENTRY(zygote_process) link;
 };
 
@@ -145,6 +147,7 @@ struct supervisor {
     int empty_dir;         /* owned; in the place of mounts while an interpreter starts */
     struct cgroup *cgroup; /* owned; NULL: none to be had */
     bool closing;
+    sd_event_source *pace; /* owned */
     sd_event_source *turn; /* dispatches once the current callback is over */
 };
 
@@ -206,6 +209,10 @@ void judge_run(const struct verdict_facts *facts, struct worker_report *report);
  * to be, no devices, no setuid; owned by the slot's id where its owner's files are ours to give. */
 bool mounts_can_be_mapped(const struct packet *packet);
 int mounts_for_slot(struct packet *packet, uint32_t slot, struct error *err);
+
+/* pace.c: long runs make way for short ones. */
+int pace_new(struct supervisor *supervisor);
+void pace_run_begins(struct supervisor *supervisor);
 
 /* cgroup.c */
 #define CGROUP_ROOT "/sys/fs/cgroup"

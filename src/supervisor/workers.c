@@ -195,6 +195,7 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
     run->worker = worker;
     run->state = RUN_RUNNING;
     run->dispatched_ns = clock_now_ns();
+    run->is_long = false;
     packet->header.slot = worker->slot->number;
     packet->header.deadline_ns = run->deadline_ns;
     if (!run->warm) {
@@ -212,7 +213,10 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
         fd_closep(&packet->fds[PACKET_STDERR]);
     }
     fd_closep(&packet->fds[PACKET_MODULE]);
-    if (err.code == PA_OK && result == 0) return;
+    if (err.code == PA_OK && result == 0) {
+        pace_run_begins(zygote->supervisor);
+        return;
+    }
     if (err.code == PA_OK)
         error_set_errno(&err, PA_INTERNAL, -result, "send the job to its worker");
     worker->run = NULL; /* on_death reaps it */

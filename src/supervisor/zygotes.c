@@ -14,6 +14,7 @@
 
 /* Of an interpreter's start. */
 enum { START_TIMEOUT_MS = 60000, MAX_FORKING = 16 };
+enum { RUNS_PER_LOOK = 256, MAX_GROWTH_PAGES = 8192 };
 #define START_MEMORY_BYTES (UINT64_C(1) << 30)
 
 static void zygote_died(struct zygote_process *zygote);
@@ -422,13 +423,33 @@ static struct zygote_process *start(struct supervisor *s, const uint8_t key[KEY_
     return NULL;
 }
 
+/* Pages in memory; 0 if it cannot be told. */
+static uint64_t resident_pages(const struct zygote_process *zygote) {
+    char path[64];
+    unsigned long pages = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/statm", zygote->pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL || fscanf(file, "%*u %lu", &pages) != 1) pages = 0;
+    if (file != NULL) (void)fclose(file);
+    return pages;
+}
+
+/* A zygote only forks, and so has no reason to grow; should it, it is worn as well. */
+static bool is_worn(struct zygote_process *zygote) {
+    if (zygote->runs >= zygote->supervisor->config.runs_per_zygote) return true;
+    if (zygote->runs % RUNS_PER_LOOK != 0) return false;
+    uint64_t pages = resident_pages(zygote);
+    if (zygote->ready_pages == 0) zygote->ready_pages = pages;
+    return pages > zygote->ready_pages + MAX_GROWTH_PAGES;
+}
+
 /* A worn zygote goes on until its successor is ready. */
 static void replace_when_worn(struct zygote_process *zygote) {
     struct packet setup;
     struct packet_view view;
     struct supervisor *s = zygote->supervisor;
     struct error err = {0};
-    if (zygote->retiring || zygote->runs < s->config.runs_per_zygote) return;
+    if (zygote->retiring || !is_worn(zygote)) return;
     /* A packet is made anew from a view of the old one, as descriptors have one owner. */
     if (packet_open(&zygote->setup, &view, &err) != 0) return;
     struct supervisor_run like = {

@@ -174,6 +174,17 @@ def test_hanging_up_ends_the_run(server):
     assert server.python("print('well')").out == "well\n"
 
 
+def test_long_runs_make_way_for_short_ones(server):
+    with subprocess.Popen([POLYAGENT, "python", "-c", "print('on', flush=True)\nwhile True: pass"],
+                          env=server.env, stdout=subprocess.PIPE) as client:
+        assert client.stdout.readline() == b"on\n"
+        until, nice = time.monotonic() + 10, []
+        while 10 not in nice and time.monotonic() < until:
+            nice = [os.getpriority(os.PRIO_PROCESS, pid) for pid in children(server.pid)]
+        client.kill()
+    assert 10 in nice and 0 in nice  # the loop, and those that wait for work
+
+
 def test_output_comes_as_it_is_written(server):
     client = subprocess.Popen([POLYAGENT, "python", "-c", "print('first')\ninput()\nprint('second')"],
                               env=server.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
