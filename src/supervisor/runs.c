@@ -369,4 +369,8 @@ void supervisor_get_stats(const struct supervisor *s, struct supervisor_stats *s
                                        .finished = s->finished,
                                        .retried = s->retried,
                                        .zygotes_started = s->zygotes_started};
+    const struct zygote_process *zygote;
+    TAILQ_FOREACH(zygote, &s->zygotes, link) {
+        stats->parked += zygote->parked;
+    }
 }

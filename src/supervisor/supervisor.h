@@ -65,7 +65,8 @@ void supervisor_cancel(struct supervisor_run *run);
 int supervisor_find_helper(const char *given, char *out, size_t size, struct error *err);
 
 struct supervisor_stats {
-    uint32_t running, queued, zygotes, workers; /* parked ones included */
+    uint32_t running, queued, zygotes;
+    uint32_t workers, parked; /* processes of runs; of these, those that wait for one */
     uint64_t finished, retried, zygotes_started;
 };
 void supervisor_get_stats(const struct supervisor *supervisor, struct supervisor_stats *stats);
