@@ -94,8 +94,8 @@ static void test_many_runs_leave_no_trace(void **state) {
                   many.own_fds, many.processes);
     assert_in_range(many.zygote_pages, 1, few.zygote_pages + 16);
     assert_int_equal(many.zygote_fds, few.zygote_fds);
-    /* One worker more or less is parked, by chance, with three descriptors. */
-    assert_in_range(many.own_fds, 1, few.own_fds + 3);
+    /* By chance a worker more is parked. Slots keep a descriptor: as many as were ever at once. */
+    assert_in_range(many.own_fds, 1, few.own_fds + 16);
     assert_in_range(many.processes, 1, few.processes + 1);
     close_bench(&b);
     assert_false(has_children());
