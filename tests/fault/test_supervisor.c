@@ -79,7 +79,9 @@ static void test_native_crashes_hurt_only_themselves(void **state) {
         wait_for(&b, &outcomes[i]);
         assert_int_equal(outcomes[i].status, i % 3 ? PA_OK : PA_INTERNAL);
         assert_string_equal(outcomes[i].output, i % 3 ? "Hi!\n" : "");
+#if !defined(__SANITIZE_ADDRESS__) /* which would tell of it, by calls that the filter forbids */
         if (i % 3 == 0) assert_non_null(strstr(outcomes[i].message, "signal"));
+#endif
     }
     close_bench(&b);
     assert_false(has_children());
