@@ -19,10 +19,27 @@ echo "== whole process: Python print, cached"
 "${quiet[@]}" --export-json build/bench/python.json \
     "build/polyagent python -c print(1)" "$python -I -S -c print(1)" "$python -c print(1)"
 
+echo "== whole process: the same Python by a running server"
+export POLYAGENT_SOCKET="$PWD/build/bench/s.sock"
+build/polyagent serve 2>build/bench/serve.log &
+server=$!
+trap 'kill $server' EXIT
+until [ -S "$POLYAGENT_SOCKET" ]; do sleep 0.1; done
+"${quiet[@]}" --export-json build/bench/served.json "build/polyagent python -c print(1)"
+kill $server && wait $server || true
+trap - EXIT
+unset POLYAGENT_SOCKET
+
+echo "== at the supervisor: fresh Python one after the other, 3 at once; a hello module"
+for options in "" "--concurrency 3 --runs 5000" "docs/assets/hello-wasi.wat"; do
+    # shellcheck disable=SC2086
+    build/polyagent bench --no-histogram $options
+done
+
 echo "== in process, through the C API"
 cc -O2 -Iinclude -o build/bench/embed bench/embed.c build/main/src/libpolyagent.so \
     -Wl,-rpath,"$PWD/build/main/src"
-POLYAGENT_HELPER="$PWD/build/polyagent" build/bench/embed docs/assets/hello-wasi.wat
+POLYAGENT_HELPER="$PWD/build/main/src/polyagent-worker" build/bench/embed docs/assets/hello-wasi.wat
 
 echo "== compute, the engine's own Python package beside (the first figure is its own time)"
 if [ ! -x build/bench/venv/bin/python ]; then
@@ -35,3 +52,6 @@ echo "== compute: fib(38) in wasm, and its cost with fuel"
 hyperfine --shell=none --warmup 1 --min-runs 5 --style basic --export-json build/bench/compute.json \
     "build/polyagent run bench/fib.wat" "build/polyagent run --fuel 100000000000 bench/fib.wat" \
     ${peers:+"wasmtime run bench/fib.wat"}
+
+echo "== a good client's latency beside bombs"
+bench/bombs.py

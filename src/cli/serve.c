@@ -116,6 +116,7 @@ static int serve(struct supervisor_config config, const char *path) {
         if (added >= 0) added = sd_event_loop(serve.event);
         if (added < 0) result = cli_fail("serve: %s", strerror(-added));
     }
+    if (serve.server != NULL) socket_server_stop_listening(serve.server);
     /* Jobs first: their clients are told, while there is somebody to tell them. */
     supervisor_free(serve.supervisor);
     socket_server_free(serve.server);

@@ -27,7 +27,9 @@ struct socket_server;
 /* Listens at `path`; removes a socket that a dead server left there. `cache` outlives it. */
 struct socket_server *socket_server_new(sd_event *event, struct supervisor *supervisor,
                                         struct cache *cache, const char *path, struct error *err);
-/* Hangs up on all clients, whose jobs are cancelled, and removes the socket. */
+/* Takes no new clients, and removes the socket: whoever comes now finds no server. */
+void socket_server_stop_listening(struct socket_server *server);
+/* Hangs up on all clients, whose jobs are cancelled. */
 void socket_server_free(struct socket_server *server);
 
 /* Sends the packet (which stays the caller's) to the server at `path` and waits for its reply. 0; 1

@@ -232,6 +232,14 @@ struct socket_server *socket_server_new(sd_event *event, struct supervisor *supe
     return server;
 }
 
+void socket_server_stop_listening(struct socket_server *server) {
+    if (server->fd < 0) return;
+    (void)unlink(server->path);
+    server->source = sd_event_source_disable_unref(server->source);
+    server->pause = sd_event_source_disable_unref(server->pause);
+    fd_closep(&server->fd);
+}
+
 void socket_server_free(struct socket_server *server) {
     struct client *client, *next;
     if (server == NULL) return;
@@ -242,9 +250,6 @@ void socket_server_free(struct socket_server *server) {
     while (!TAILQ_EMPTY(&server->clients)) { /* until the cancelled jobs have ended */
         if (sd_event_run(server->event, UINT64_MAX) < 0) break;
     }
-    sd_event_source_disable_unref(server->source);
-    sd_event_source_disable_unref(server->pause);
-    fd_closep(&server->fd);
-    (void)unlink(server->path);
+    socket_server_stop_listening(server);
     free(server);
 }
