@@ -23,7 +23,9 @@ enum { MAX_ATTEMPTS = 10, KEY_BYTES = 32 };
 /* Report memory and an id of its own for one worker at a time. */
 struct slot {
     uint32_t number;
-    int report_fd;                /* owned */
+    int id_map;        /* owned: the namespace that gives it the files of `owner`; -1: none yet */
+    uint32_t owner[2]; /* uid, gid */
+    int report_fd;     /* owned */
     struct worker_report *report; /* owned mapping */
     TAILQ_ENTRY(slot) link;
 };
@@ -144,6 +146,7 @@ struct supervisor {
     uint64_t tick;
     uint64_t finished, retried, zygotes_started;
     uint64_t mean_run_ns;  /* moving average, for retry hints */
+    struct slot probe;     /* for mounts_can_be_mapped(); no worker has it */
     int empty_dir;         /* owned; in the place of mounts while an interpreter starts */
     struct cgroup *cgroup; /* owned; NULL: none to be had */
     bool closing;
@@ -207,8 +210,8 @@ void judge_run(const struct verdict_facts *facts, struct worker_report *report);
 
 /* mounts.c: a mount as the worker of a slot may use it: read-only by the kernel where it is meant
  * to be, no devices, no setuid; owned by the slot's id where its owner's files are ours to give. */
-bool mounts_can_be_mapped(const struct packet *packet);
-int mounts_for_slot(struct packet *packet, uint32_t slot, struct error *err);
+bool mounts_can_be_mapped(struct slot *probe, const struct packet *packet);
+int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err);
 
 /* pace.c: long runs make way for short ones. */
 int pace_new(struct supervisor *supervisor);

@@ -48,12 +48,23 @@ static int id_map(uid_t uid, gid_t gid, uint32_t worker_id) {
     return fd >= 0 ? fd : result;
 }
 
+/* The slot's map for an owner. To make one takes a millisecond, and most mounts have the same. */
+static int map_for(struct slot *slot, uid_t uid, gid_t gid) {
+    if (slot->id_map >= 0 && slot->owner[0] == uid && slot->owner[1] == gid) return slot->id_map;
+    fd_closep(&slot->id_map);
+    int map = id_map(uid, gid, NAMESPACE_FIRST_UID + 1 + slot->number % (NAMESPACE_UIDS - 1));
+    if (map < 0) return map;
+    slot->id_map = map;
+    slot->owner[0] = uid;
+    slot->owner[1] = gid;
+    return map;
+}
+
 /* A detached clone of the mount at `fd`, mapped; or a negative errno. */
-static int clone_mount(int fd, bool writable, uint32_t slot) {
+static int clone_mount(int fd, bool writable, struct slot *slot) {
     struct stat st;
     if (fstat(fd, &st) != 0) return -errno;
-    _cleanup_(fd_closep) int map =
-        id_map(st.st_uid, st.st_gid, NAMESPACE_FIRST_UID + 1 + slot % (NAMESPACE_UIDS - 1));
+    int map = map_for(slot, st.st_uid, st.st_gid);
     if (map < 0) return map;
     _cleanup_(fd_closep) int tree =
         (int)syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
@@ -67,17 +78,17 @@ static int clone_mount(int fd, bool writable, uint32_t slot) {
     return dir >= 0 ? dir : -errno;
 }
 
-bool mounts_can_be_mapped(const struct packet *packet) {
+bool mounts_can_be_mapped(struct slot *probe, const struct packet *packet) {
     if (geteuid() != 0) return true; /* workers keep our id */
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
-        int fd = clone_mount(packet->mount_fds[i], false, 0);
+        int fd = clone_mount(packet->mount_fds[i], false, probe);
         if (fd < 0) return false;
         (void)close(fd);
     }
     return true;
 }
 
-int mounts_for_slot(struct packet *packet, uint32_t slot, struct error *err) {
+int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err) {
     if (geteuid() != 0) return 0;
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
         bool writable = packet->header.writable_mounts >> i & 1;

@@ -258,7 +258,7 @@ int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_mod
                  (packet->fds[PACKET_PROFILE] >= 0 ? ENGINE_EPOCH : 0) |
                  (h->flags & PACKET_DETERMINISTIC ? ENGINE_DETERMINISTIC : 0);
     h->policy = s->config.policy;
-    if (!mounts_can_be_mapped(packet)) h->policy.enabled &= ~(LAYER_UID | LAYER_USER_NS);
+    if (!mounts_can_be_mapped(&s->probe, packet)) h->policy.enabled &= ~(LAYER_UID | LAYER_USER_NS);
     if (h->limits.cpu_time_ms == 0) h->limits.cpu_time_ms = h->limits.execution_timeout_ms;
     *run = (struct supervisor_run){.supervisor = s,
                                    .packet = *packet,
@@ -306,7 +306,8 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
         error_set(err, PA_INTERNAL, "supervisor: out of memory");
         return NULL;
     }
-    *s = (struct supervisor){.config = *config, .event = sd_event_ref(event), .empty_dir = -1};
+    *s = (struct supervisor){
+        .config = *config, .event = sd_event_ref(event), .empty_dir = -1, .probe.id_map = -1};
     TAILQ_INIT(&s->free_slots);
     TAILQ_INIT(&s->tenants);
     TAILQ_INIT(&s->codes);
@@ -355,6 +356,7 @@ void supervisor_free(struct supervisor *s) {
     slot_free_all(s);
     cgroup_free(s->cgroup);
     fd_closep(&s->empty_dir);
+    fd_closep(&s->probe.id_map);
     sd_event_source_disable_unref(s->turn);
     sd_event_source_disable_unref(s->pace);
     sd_event_unref(s->event);

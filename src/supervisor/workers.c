@@ -27,6 +27,7 @@ static struct slot *new_slot(struct supervisor *s, struct error *err) {
         return NULL;
     }
     slot->number = s->slot_count++;
+    slot->id_map = -1;
     slot->report_fd = steal_fd(&fd);
     slot->report = report;
     return slot;
@@ -47,6 +48,7 @@ void slot_free_all(struct supervisor *s) {
         TAILQ_REMOVE(&s->free_slots, slot, link);
         (void)munmap(slot->report, sizeof *slot->report);
         fd_closep(&slot->report_fd);
+        fd_closep(&slot->id_map);
         free(slot);
     }
 }
@@ -204,7 +206,7 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
     }
     run_start_output(run, &err);
     if (err.code == PA_OK && packet->header.mount_count > 0 && zygote->layers & LAYER_USER_NS) {
-        (void)mounts_for_slot(packet, worker->slot->number, &err);
+        (void)mounts_for_slot(packet, worker->slot, &err);
     }
     if (err.code == PA_OK && result == 0) result = packet_send(packet, worker->channel, 0);
     /* The write ends are the worker's now; we see the end when it is gone. */

@@ -75,6 +75,18 @@ static long fork_many(long wanted) {
     return made;
 }
 
+/* In how many hierarchies this process sees itself anywhere but at the root. */
+static long outside_groups(void) {
+    char line[512];
+    long count = 0;
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    if (file == NULL) return -1;
+    while (fgets(line, sizeof line, file) != NULL)
+        count += strstr(line, ":/\n") == NULL;
+    (void)fclose(file);
+    return count;
+}
+
 static long open_descriptors(void) {
     long count = 0;
     for (int fd = 0; fd < 1024; fd++)
@@ -144,6 +156,10 @@ wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a) {
         char name[65] = "";
         (void)gethostname(name, sizeof name);
         say(w, deed, sethostname(name, strlen(name)));
+    } else if (strcmp(deed, "rename_host") == 0) {
+        say(w, deed, sethostname(value, strlen(value)));
+    } else if (strcmp(deed, "own_group") == 0) {
+        say(w, deed, outside_groups());
     } else if (strcmp(deed, "setuid") == 0) {
         say(w, deed, setuid(0));
     } else if (strcmp(deed, "uid") == 0) {

@@ -1,7 +1,7 @@
 """Promise: native code in a worker, as an escape from WebAssembly would be, finds every layer in its
 way; and each layer does its part when it is the only one. The hostile worker (hostile_worker.c) does
 natively what the guest's arguments say."""
-import errno
+import ctypes
 import json
 import os
 import pathlib
@@ -79,6 +79,55 @@ def test_each_layer_alone_stops_what_it_is_for(deed, guards):
         assert set(guard.split(",")) <= done.layers, (guard, done.layers)
         assert refused(done), f"{guard} alone let {deed} through: {done.out}"
     assert refused(attack(*deed))
+
+
+def test_a_pid_namespace_hides_every_other_process():
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    deed = ("kill", str(os.getpid()))  # signal 0: whether it is there
+    assert not refused(attack(*deed, layers=only()))
+    done = attack(*deed, layers=only("pid_namespace"))
+    assert "pid_namespace" in done.layers and "refused (ESRCH)" in done.out
+
+
+def test_an_ipc_namespace_hides_shared_memory():
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    key = 0x50410000 + os.getpid() % 65536
+    libc = ctypes.CDLL(None, use_errno=True)
+    segment = libc.shmget(key, 4096, 0o1600)  # IPC_CREAT, of this user
+    assert segment >= 0
+    try:
+        assert "shm: 0" in attack("shm", str(key), layers=only()).out
+        done = attack("shm", str(key), layers=only("ipc_namespace"))
+        assert "ipc_namespace" in done.layers and "refused (ENOENT)" in done.out
+    finally:
+        libc.shmctl(segment, 0, None)  # IPC_RMID
+
+
+def test_a_uts_namespace_keeps_the_hosts_name():
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    name = os.uname().nodename
+    done = attack("rename_host", "mallory", layers=only("uts_namespace"))
+    assert "uts_namespace" in done.layers and "rename_host: 0" in done.out  # it thinks so
+    assert os.uname().nodename == name
+
+
+def test_a_cgroup_namespace_hides_where_we_are():
+    outside = [line for line in open("/proc/self/cgroup") if not line.endswith(":/\n")]
+    if os.geteuid() != 0 or not outside:
+        pytest.skip("needs root, in a control group that is not the root")
+    assert f"own_group: {len(outside)}" in attack("own_group", layers=only()).out
+    assert "own_group: 0" in attack("own_group", layers=only("cgroup_namespace")).out
+
+
+def test_flags_of_the_process_stand_alone():
+    for layer, fact, bare, sealed in (("not_dumpable", "dumpable", "1", "0"), ("no_new_privs", "no_new_privs", "0", "1")):
+        assert attack(fact, layers=only()).out.split()[-1] == bare
+        assert attack(fact, layers=only(layer)).out.split()[-1] == sealed
+    if os.geteuid() == 0:
+        assert refused(attack("hostname", layers=only("no_capabilities")))
 
 
 def test_network_is_cut_by_each_of_three_layers():
