@@ -237,12 +237,12 @@ def test_a_full_queue_refuses_with_a_hint(tmp_path):
     busy = [subprocess.Popen([POLYAGENT, "python", "-c", "print('on', flush=True)\nwhile True: pass"],
                              env=server.env, stdout=subprocess.PIPE)]
     assert busy[0].stdout.readline() == b"on\n"
+    before = settled(lambda: descriptors(server.pid))
     busy.append(subprocess.Popen([POLYAGENT, "python", "-c", "print('queued')"], env=server.env, stdout=subprocess.PIPE))
-    until, refused = time.monotonic() + 20, None
-    while time.monotonic() < until:  # until the second one has its place in the queue
-        refused = server.python("print('third')", "--timeout", "500ms")
-        if "queue is full" in refused.err:
-            break
+    until = time.monotonic() + 20
+    while descriptors(server.pid) < before + 4 and time.monotonic() < until:  # its socket and its job's
+        time.sleep(0.05)
+    refused = server.python("print('third')")
     assert refused.returncode == 125 and "retry in" in refused.err
     busy[0].kill()  # its place goes to the one that waits
     assert busy[1].communicate(timeout=20)[0] == b"queued\n"
