@@ -4,12 +4,14 @@ _polyagent() {
     local shared="--dir --env --stdin --memory --timeout --cpu-time --fuel --output-limit --max-module
         --deterministic --no-clock --no-random --stats --trace --local --help"
     if [[ $COMP_CWORD -eq 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "run python serve doctor bench cache --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "run python tool serve doctor bench cache --help --version" -- "$current")
         return
     fi
     case "${COMP_WORDS[1]}$current" in
     run-*) mapfile -t COMPREPLY < <(compgen -W "$shared --invoke --profile --coredump" -- "$current") ;;
     python-*) mapfile -t COMPREPLY < <(compgen -W "$shared --python -c" -- "$current") ;;
+    tool*) mapfile -t COMPREPLY < <(compgen -W "code_executor python_wasi_runner --list --local --help" \
+        -- "$current") ;;
     serve-*) mapfile -t COMPREPLY < <(compgen -W "--socket --max-running --max-queued --spare
         --memory --help" -- "$current") ;;
     bench-*) mapfile -t COMPREPLY < <(compgen -W "-c --runs --warmup --concurrency --spare --cold

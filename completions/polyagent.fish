@@ -1,5 +1,5 @@
 # fish completion for polyagent
-complete -c polyagent -n __fish_use_subcommand -xa 'run python serve doctor bench cache'
+complete -c polyagent -n __fish_use_subcommand -xa 'run python tool serve doctor bench cache'
 complete -c polyagent -n '__fish_seen_subcommand_from cache' -xa 'list verify clear'
 for option in dir env stdin memory timeout cpu-time fuel output-limit max-module
     complete -c polyagent -n '__fish_seen_subcommand_from run python' -l $option -r
@@ -11,6 +11,10 @@ for option in invoke profile coredump
     complete -c polyagent -n '__fish_seen_subcommand_from run' -l $option -r
 end
 complete -c polyagent -n '__fish_seen_subcommand_from python' -l python -r
+complete -c polyagent -n '__fish_seen_subcommand_from tool' -xa 'code_executor python_wasi_runner'
+for option in list local help
+    complete -c polyagent -n '__fish_seen_subcommand_from tool' -l $option
+end
 for option in socket max-running max-queued spare memory
     complete -c polyagent -n '__fish_seen_subcommand_from serve' -l $option -r
 end

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/buffer.h"
+#include "tools/python.h"
 #include "base/clock.h"
 #include "supervisor/supervisor.h"
 
@@ -192,19 +193,19 @@ static int make_job(struct bench *bench, struct cache *cache) {
         bench->job.argc = 1;
     } else {
         const char *code = o->code != NULL ? o->code : "print(1)";
-        if (!cli_find_python(NULL, wasm, sizeof wasm)) {
+        if (!python_find(NULL, wasm, sizeof wasm)) {
             return cli_fail("bench: no Python found; run: make interpreters");
         }
-        const struct cli_program program = {
+        const struct python_program program = {
             .name = "<code>", .source = code, .source_bytes = strlen(code), .argv0 = "-c"};
-        int result = cli_python_job(&bench->job_data, &program);
-        if (result != 0) return result;
-        bench->job.argv = cli_python_argv;
-        bench->job.argc = o->cold ? CLI_PYTHON_ARGC : CLI_PYTHON_WARM_ARGC;
+        if (python_job(&bench->job_data, &program, &err) != 0 ||
+            python_rehearsal(&bench->rehearsal, &err) != 0) {
+            return cli_fail("bench: %s", err.text);
+        }
+        bench->job.argv = python_argv;
+        bench->job.argc = o->cold ? PYTHON_ARGC : PYTHON_WARM_ARGC;
         bench->job.job_data = bench->job_data.data;
         bench->job.job_bytes = bench->job_data.size;
-        result = cli_python_rehearsal(&bench->rehearsal);
-        if (result != 0) return result;
         bench->job.rehearsal_data = bench->rehearsal.data;
         bench->job.rehearsal_bytes = bench->rehearsal.size;
     }

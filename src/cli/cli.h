@@ -64,33 +64,30 @@ void cli_run_fini(struct cli_run *run);
 /* Takes one of CLI_RUN_OPTIONS; 0, or an exit code after an error message. */
 int cli_run_option(struct cli_run *run, int option, const char *value);
 
-/* Runs the module with our stdout and stderr, reports, and gives the exit code. */
-int cli_execute(struct cli_run *run, const char *module_path);
+/* The exit code for a result. */
+int cli_exit_code(const struct pa_result *result);
 
-/* The Python that is at hand: as told, by PYTHON_WASI_WASM_PATH, beside the program, or installed.
- * False if there is none. */
-bool cli_find_python(const char *given, char *out, size_t size);
-/* How it is started: CLI_PYTHON_ARGC of them, one more where it stays warm. */
-enum { CLI_PYTHON_ARGC = 7, CLI_PYTHON_WARM_ARGC = 8 };
-extern const char *const cli_python_argv[CLI_PYTHON_WARM_ARGC];
-/* A Python program, and what it finds in sys.argv and os.environ. */
-struct cli_program {
-    const char *name; /* in tracebacks */
-    const void *source;
-    size_t source_bytes;
-    const char *argv0;
-    char **rest; /* of sys.argv; `rest_count` */
-    int rest_count;
-    const char *const *env; /* NAME=VALUE; `env_count` */
-    size_t env_count;
+/* What to run: a module's file, or its bytes. */
+struct cli_module {
+    const char *path; /* NULL: bytes */
+    const void *bytes;
+    size_t size;
 };
 
-/* Appends a job as bootstrap.py reads it. 0, or an exit code after an error message. */
-struct buffer;
-int cli_python_job(struct buffer *job, const struct cli_program *program);
+struct cli_work {
+    const struct pa_job *job;
+    size_t warm_argc; /* of job->argv, where the interpreter stays; 0: as job->argc */
+    bool local;       /* not by a server */
+    struct cli_module module;
+};
 
-/* A job for practice: what most programs do. */
-int cli_python_rehearsal(struct buffer *job);
+/* Runs it, and hands the result to `use`, whose value is returned. What was refused before it began
+ * is a result, too. */
+int cli_perform(const struct cli_work *work,
+                int (*use)(void *context, const struct pa_result *result), void *context);
+
+/* Runs the module with our stdout and stderr, reports, and gives the exit code. */
+int cli_execute(struct cli_run *run, const char *module_path);
 
 /* The lines of --help for CLI_RUN_OPTIONS. */
 extern const char cli_run_options_help[];
@@ -99,6 +96,7 @@ extern const char cli_run_options_help[];
 int cli_run_main(int argc, char **argv);
 int cli_hello_main(int argc, char **argv);
 int cli_python_main(int argc, char **argv);
+int cli_tool_main(int argc, char **argv);
 int cli_cache_main(int argc, char **argv);
 int cli_bench_main(int argc, char **argv);
 int cli_doctor_main(int argc, char **argv);

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "supervisor/socket.h"
+#include "tools/python.h"
 #include "worker/landlock.h"
 
 #include <limits.h>
@@ -82,7 +83,7 @@ static void show_machine(void) {
                  name.release, landlock_abi(), sysconf(_SC_NPROCESSORS_ONLN));
     (void)printf("open files    %llu\n", (unsigned long long)files.rlim_cur);
     (void)printf("python        %s\n",
-                 cli_find_python(NULL, path, sizeof path) ? path : "none; run: make interpreters");
+                 python_find(NULL, path, sizeof path) ? path : "none; run: make interpreters");
     if (supervisor_find_helper(NULL, path, sizeof path, &err) == 0) {
         (void)printf("worker        %s%s\n", path, access(path, X_OK) == 0 ? "" : " (missing)");
     }

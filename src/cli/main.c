@@ -8,6 +8,7 @@ static const char help[] = "polyagent runs code that nobody trusts in a WebAssem
                            "usage: polyagent COMMAND ...; polyagent COMMAND --help tells more\n\n"
                            "  run      run a WASI module (.wasm, .wat)\n"
                            "  python   run Python source\n"
+                           "  tool     call a tool as an agent would, JSON in and out\n"
                            "  serve    keep interpreters warm for the other commands\n"
                            "  doctor   which isolation layers this machine gives\n"
                            "  bench    measure runs: latency, throughput, memory\n"
@@ -21,13 +22,10 @@ int main(int argc, char **argv) {
         const char *name;
         int (*main)(int argc, char **argv);
     } commands[] = {
-        {"run", cli_run_main},
-        {"python", cli_python_main},
-        {"serve", cli_serve_main},
-        {"doctor", cli_doctor_main},
-        {"bench", cli_bench_main},
-        {"cache", cli_cache_main},
-        {NULL, NULL},
+        {"run", cli_run_main},       {"python", cli_python_main},
+        {"tool", cli_tool_main},     {"serve", cli_serve_main},
+        {"doctor", cli_doctor_main}, {"bench", cli_bench_main},
+        {"cache", cli_cache_main},   {NULL, NULL},
     };
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *self = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/buffer.h"
+#include "tools/python.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,20 +39,22 @@ static int read_source(const char *path, struct buffer *source) {
 static int make_job(struct buffer *job, const struct cli_run *run, const char *code,
                     const char *path, char **rest, int count) {
     struct buffer source = {0};
-    struct cli_program program = {.name = path != NULL && strcmp(path, "-") != 0 ? path : "<code>",
-                                  .source = code,
-                                  .source_bytes = code != NULL ? strlen(code) : 0,
-                                  .argv0 = code != NULL ? "-c" : path,
-                                  .rest = rest,
-                                  .rest_count = count,
-                                  .env = run->env,
-                                  .env_count = run->job.env_count};
+    struct error err = {0};
+    struct python_program program = {.name =
+                                         path != NULL && strcmp(path, "-") != 0 ? path : "<code>",
+                                     .source = code,
+                                     .source_bytes = code != NULL ? strlen(code) : 0,
+                                     .argv0 = code != NULL ? "-c" : path,
+                                     .rest = (const char *const *)rest,
+                                     .rest_count = (size_t)count,
+                                     .env = run->env,
+                                     .env_count = run->job.env_count};
     int result = code != NULL ? 0 : read_source(path, &source);
     if (code == NULL) {
         program.source = source.data;
         program.source_bytes = source.size;
     }
-    if (result == 0) result = cli_python_job(job, &program);
+    if (result == 0 && python_job(job, &program, &err) != 0) result = cli_fail("%s", err.text);
     buffer_fini(&source);
     return result;
 }
@@ -60,17 +63,20 @@ static int execute(struct cli_run *run, const char *interpreter, const char *cod
                    char **rest, int count) {
     char wasm[PATH_MAX];
     struct buffer job = {0}, rehearsal = {0};
-    if (!cli_find_python(interpreter, wasm, sizeof wasm)) {
+    struct error err = {0};
+    if (!python_find(interpreter, wasm, sizeof wasm)) {
         return cli_fail("python: no interpreter found; run: make interpreters, or set "
                         "PYTHON_WASI_WASM_PATH to a python.wasm");
     }
     int result = make_job(&job, run, code, path, rest, count);
-    if (result == 0) result = cli_python_rehearsal(&rehearsal);
+    if (result == 0 && python_rehearsal(&rehearsal, &err) != 0) {
+        result = cli_fail("%s", err.text);
+    }
     if (result == 0) {
-        run->job.argv = cli_python_argv;
-        run->job.argc = CLI_PYTHON_ARGC;
+        run->job.argv = python_argv;
+        run->job.argc = PYTHON_ARGC;
         run->job.env_count = 0; /* they are in the job */
-        run->warm_argc = CLI_PYTHON_WARM_ARGC;
+        run->warm_argc = PYTHON_WARM_ARGC;
         run->job.rehearsal_data = rehearsal.data;
         run->job.rehearsal_bytes = rehearsal.size;
         run->job.job_data = job.data;

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/buffer.h"
+#include "tools/python.h"
 #include "base/cleanup.h"
 #include "supervisor/socket.h"
 
@@ -53,12 +54,12 @@ static int warm_python(struct serve *serve) {
     struct pa_module module;
     struct error err = {0};
     char wasm[PATH_MAX];
-    struct pa_job job = {.argv = cli_python_argv, .argc = CLI_PYTHON_WARM_ARGC};
-    if (!cli_find_python(NULL, wasm, sizeof wasm)) return 0; /* nothing to keep warm */
+    struct pa_job job = {.argv = python_argv, .argc = PYTHON_WARM_ARGC};
+    if (!python_find(NULL, wasm, sizeof wasm)) return 0; /* nothing to keep warm */
     pa_limits_default(&job.limits);
-    const struct cli_program nothing = {.name = "<code>", .source = "", .argv0 = "-c"};
-    int result = cli_python_job(&data, &nothing);
-    if (result == 0) result = cli_python_rehearsal(&rehearsal);
+    const struct python_program nothing = {.name = "<code>", .source = "", .argv0 = "-c"};
+    int result = python_job(&data, &nothing, &err);
+    if (result == 0) result = python_rehearsal(&rehearsal, &err);
     job.job_data = data.data;
     job.job_bytes = data.size;
     job.rehearsal_data = rehearsal.data;

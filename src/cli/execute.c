@@ -1,0 +1,226 @@
+/* Running a job for a subcommand: by a server when there is one, else in processes of our own. */
+#include "cli/cli.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "supervisor/socket.h"
+#include "tools/result.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int cli_exit_code(const struct pa_result *result) {
+    switch (result->status) {
+    case PA_OK: return result->exit_code;
+    case PA_TIMEOUT: return CLI_EXIT_TIMEOUT;
+    case PA_MEMORY_LIMIT: return CLI_EXIT_MEMORY;
+    case PA_FUEL_EXHAUSTED: return CLI_EXIT_FUEL;
+    case PA_OUTPUT_LIMIT: return CLI_EXIT_OUTPUT;
+    case PA_TRAP: return CLI_EXIT_TRAP;
+    case PA_MODULE_TOO_LARGE:
+    case PA_INVALID_MODULE: return CLI_EXIT_REFUSED;
+    default: return CLI_EXIT_FAILURE;
+    }
+}
+
+static void print_stats_json(const struct pa_result *r) {
+    json_t *all = result_json(r);
+    char *text = all != NULL ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    (void)fprintf(stderr, "%s\n", text != NULL ? text : "{}");
+    free(text);
+    json_decref(all);
+}
+
+static void print_stats(const struct pa_result *r) {
+    const struct pa_usage *u = &r->usage;
+    (void)fprintf(stderr,
+                  "status %s, exit code %d\n"
+                  "wall %.2f ms (%.2f ms until the guest started), cpu %.2f ms\n"
+                  "memory %.1f MiB, stdout %llu bytes, stderr %llu bytes, fuel %llu, cache %s\n",
+                  pa_status_name(r->status), r->exit_code, u->wall_ms, u->start_ms, u->cpu_ms,
+                  (double)u->peak_memory_bytes / 1048576, (unsigned long long)u->stdout_bytes,
+                  (unsigned long long)u->stderr_bytes, (unsigned long long)u->fuel,
+                  u->cache_hit ? "hit" : "miss");
+}
+
+/* Reads our stdin into `bytes`. */
+static int read_module(struct buffer *bytes, const struct pa_limits *limits, struct error *err) {
+    int result = buffer_read_fd(bytes, STDIN_FILENO, limits->max_module_bytes);
+    if (result == -EFBIG) {
+        return error_set(err, PA_MODULE_TOO_LARGE, "WASM module too large: raise --max-module");
+    }
+    return result == 0 ? 0
+                       : error_set_errno(err, PA_INTERNAL, -result, "read the module from stdin");
+}
+
+/* A file that the worker is to fill: made before the run, as the worker may make none. */
+static int open_output(const char *option, const char *path, int *fd) {
+    if (path == NULL) return 0;
+    *fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return *fd >= 0 ? 0 : cli_fail("%s: cannot write %s: %s", option, path, strerror(errno));
+}
+
+/* What stayed empty goes. */
+static void close_output(const char *path, int fd) {
+    if (path == NULL || fd <= 0) return;
+    if (lseek(fd, 0, SEEK_END) == 0) (void)unlink(path);
+    (void)close(fd);
+}
+
+static int redirect_stdin(struct cli_run *run, const char *module_path) {
+    if (run->stdin_path != NULL) {
+        run->job.stdin_fd = open(run->stdin_path, O_RDONLY | O_CLOEXEC);
+        if (run->job.stdin_fd < 0) {
+            return cli_fail("--stdin: cannot read %s: %s", run->stdin_path, strerror(errno));
+        }
+    } else if (strcmp(module_path, "-") == 0) { /* the module was there */
+        run->job.use_stdin_fd = false;
+        run->job.stdin_fd = -1;
+    }
+    return 0;
+}
+
+static double ms_between(uint64_t from_ns, uint64_t to_ns) {
+    return to_ns > from_ns ? (double)(to_ns - from_ns) / (double)NS_PER_MS : 0;
+}
+
+/* A server's reply in the form of a result; it points into the reply. */
+static struct pa_result result_of(struct socket_reply *reply) {
+    struct run_report *r = &reply->report;
+    struct pa_result result = {
+        .status = r->status <= PA_INTERNAL ? r->status : PA_INTERNAL,
+        .exit_code = r->exit_code,
+        .message = r->status != PA_OK ? r->message : NULL,
+        .backtrace = r->backtrace[0] != 0 ? r->backtrace : NULL,
+        .stdout_truncated = r->output[0].truncated,
+        .stderr_truncated = r->output[1].truncated,
+        .usage = {.wall_ms = ms_between(reply->submitted_ns, r->ended_ns),
+                  .cpu_ms = (double)r->cpu_ns / (double)NS_PER_MS,
+                  .start_ms = ms_between(reply->submitted_ns, r->started_ns),
+                  .queue_ms = ms_between(reply->submitted_ns, reply->dispatched_ns),
+                  .fuel = r->fuel,
+                  .peak_memory_bytes = r->peak_memory_bytes,
+                  .stdout_bytes = r->output[0].bytes,
+                  .stderr_bytes = r->output[1].bytes,
+                  .cache_hit = reply->cache_hit}};
+    size_t layers = 0;
+    for (unsigned i = 0; i < LAYER_COUNT; i++) {
+        if (reply->layers >> i & 1) result.isolation[layers++] = layer_name(i);
+    }
+    (void)sodium_bin2hex(result.module_sha256, sizeof result.module_sha256, reply->module_sha256,
+                         sizeof reply->module_sha256);
+    return result;
+}
+
+/* A descriptor to send: of the module's file, or of a memfd with its bytes. -1 if there is none. */
+static int module_fd(const struct cli_module *module) {
+    if (module->path != NULL) return open(module->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    _cleanup_(fd_closep) int fd = memfd_create("module", MFD_CLOEXEC);
+    if (fd < 0 || fd_write_all(fd, module->bytes, module->size) != 0) return -1;
+    return steal_fd(&fd);
+}
+
+/* By the server of this user, if there is one. 1: there is none. */
+static int run_by_server(const struct cli_work *work, struct socket_reply *reply,
+                         struct error *err) {
+    char path[SOCKET_PATH_BYTES];
+    struct packet packet;
+    struct pa_job job = *work->job;
+    if (work->local || socket_default_path(path, err) != 0 || access(path, F_OK) != 0) return 1;
+    bool cold = job.deterministic || job.deny_random; /* then it is as without a server */
+    if (work->warm_argc > 0 && !cold) job.argc = work->warm_argc;
+    if (packet_pack(&packet, &job, err) != 0) return -1;
+    packet.fds[PACKET_MODULE] = module_fd(&work->module);
+    int result = packet.fds[PACKET_MODULE] >= 0
+                     ? socket_call(path, &packet, reply, err)
+                     : 1; /* what is wrong with it is told by the way without a server */
+    packet_fini(&packet);
+    return result;
+}
+
+/* In processes of our own. NULL with `error`, or out of memory. */
+static struct pa_result *run_locally(const struct cli_work *work, struct pa_error *error) {
+    const struct cli_module *m = &work->module;
+    const struct pa_limits *limits = &work->job->limits;
+    struct pa_sandbox *sandbox = pa_sandbox_new(NULL, error);
+    struct pa_module *module =
+        sandbox == NULL   ? NULL
+        : m->path != NULL ? pa_module_open(sandbox, m->path, limits, error)
+                          : pa_module_from_bytes(sandbox, m->bytes, m->size, limits, error);
+    struct pa_result *result = module != NULL ? pa_run(sandbox, module, work->job) : NULL;
+    pa_module_free(module);
+    pa_sandbox_free(sandbox);
+    return result;
+}
+
+int cli_perform(const struct cli_work *work,
+                int (*use)(void *context, const struct pa_result *result), void *context) {
+    struct pa_error error = {.status = PA_INTERNAL, .message = "out of memory"};
+    struct error err = {.code = PA_INTERNAL, .text = "out of memory"};
+    struct socket_reply *reply = malloc(sizeof *reply);
+    int served = reply != NULL ? run_by_server(work, reply, &err) : -1, code;
+    if (served == 0) {
+        const struct pa_result result = result_of(reply);
+        code = use(context, &result);
+    } else if (served < 0) {
+        const struct pa_result refused = {.status = err.code, .message = err.text};
+        code = use(context, &refused);
+    } else {
+        struct pa_result *result = run_locally(work, &error);
+        const struct pa_result refused = {.status = error.status, .message = error.message};
+        code = use(context, result != NULL ? result : &refused);
+        pa_result_free(result);
+    }
+    free(reply);
+    return code;
+}
+
+/* For cli_perform(): with the command line's options for a run. */
+static int report(void *context, const struct pa_result *result) {
+    const struct cli_run *run = context;
+    if (result->message != NULL) {
+        (void)cli_fail("%s%s", result->status == PA_TRAP ? "Trap: " : "", result->message);
+        if (result->backtrace != NULL) (void)fputs(result->backtrace, stderr);
+    }
+    if (run->stats == CLI_STATS_JSON) print_stats_json(result);
+    if (run->stats == CLI_STATS_TEXT) print_stats(result);
+    return cli_exit_code(result);
+}
+
+static int perform(struct cli_run *run, const char *module_path) {
+    struct buffer bytes = {0};
+    struct error err = {0};
+    struct cli_work work = {.job = &run->job,
+                            .warm_argc = run->warm_argc,
+                            .local = run->local,
+                            .module.path = module_path};
+    if (strcmp(module_path, "-") == 0) {
+        if (read_module(&bytes, &run->job.limits, &err) != 0) {
+            const struct pa_result refused = {.status = err.code, .message = err.text};
+            buffer_fini(&bytes);
+            return report(run, &refused);
+        }
+        work.module = (struct cli_module){.bytes = bytes.data, .size = bytes.size};
+    }
+    int code = cli_perform(&work, report, run);
+    buffer_fini(&bytes);
+    return code;
+}
+
+int cli_execute(struct cli_run *run, const char *module_path) {
+    int code = redirect_stdin(run, module_path);
+    if (code == 0) code = open_output("--coredump", run->coredump_path, &run->job.coredump_fd);
+    if (code == 0) code = open_output("--profile", run->profile_path, &run->job.profile_fd);
+    if (code == 0) code = perform(run, module_path);
+    if (run->stdin_path != NULL && run->job.stdin_fd > 0) (void)close(run->job.stdin_fd);
+    close_output(run->coredump_path, run->job.coredump_fd);
+    close_output(run->profile_path, run->job.profile_fd);
+    return code;
+}

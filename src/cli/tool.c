@@ -1,0 +1,157 @@
+/* `polyagent tool`: one tool call, as an agent would make it; JSON in, JSON out. */
+#include "cli/cli.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "tools/result.h"
+#include "tools/tools.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { MAX_PARAMETER_BYTES = 256 << 20 };
+
+static const char help[] =
+    "usage: polyagent tool [OPTION]... NAME [JSON]\n"
+    "       polyagent tool --list\n\n"
+    "Calls a tool with parameters in JSON (- or nothing: from stdin) and prints the result in "
+    "JSON.\n"
+    "The exit code is that of polyagent run.\n\n"
+    "  --list               the tools, and the JSON schemas of their parameters\n"
+    "  --local              do not use a running polyagent serve\n\n"
+    "Examples:\n"
+    "  polyagent tool python_wasi_runner '{\"code\": \"print(2 + 2)\"}'\n"
+    "  polyagent tool code_executor '{\"wasm_path\": \"hello.wasm\", \"stdin\": \"x\"}'\n";
+
+static int print_json(json_t *value) {
+    char *text = value != NULL ? json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
+    if (text == NULL) return cli_fail("tool: out of memory");
+    bool written = puts(text) >= 0 && fflush(stdout) == 0;
+    free(text);
+    return written ? 0 : cli_fail("tool: cannot write the result: %s", strerror(errno));
+}
+
+/* The call's output, in memfds that its worker writes to. */
+struct output {
+    int fds[2]; /* owned */
+};
+
+static int add_output(json_t *all, const struct output *output) {
+    static const char *const names[] = {"stdout", "stderr"};
+    for (int i = 0; i < 2; i++) {
+        struct buffer bytes = {0};
+        int result = lseek(output->fds[i], 0, SEEK_SET) == 0
+                         ? buffer_read_fd(&bytes, output->fds[i], SIZE_MAX / 2)
+                         : -errno;
+        if (result == 0) result = result_add_output(all, names[i], bytes.data, bytes.size);
+        buffer_fini(&bytes);
+        if (result != 0) return -1;
+    }
+    return 0;
+}
+
+/* For cli_perform(). */
+static int print_result(void *context, const struct pa_result *result) {
+    json_t *all = result_json(result);
+    int code = all != NULL && add_output(all, context) == 0 ? print_json(all)
+                                                            : cli_fail("tool: out of memory");
+    json_decref(all);
+    return code == 0 ? cli_exit_code(result) : code;
+}
+
+static int run(const struct tool_call *call, bool local) {
+    struct output output = {
+        .fds = {memfd_create("stdout", MFD_CLOEXEC), memfd_create("stderr", MFD_CLOEXEC)}};
+    struct pa_job job = call->job;
+    job.use_output_fds = true;
+    job.stdout_fd = output.fds[0];
+    job.stderr_fd = output.fds[1];
+    const struct cli_work work = {.job = &job,
+                                  .warm_argc = call->warm_argc,
+                                  .local = local,
+                                  .module = {.path = call->module_path,
+                                             .bytes = call->module.data,
+                                             .size = call->module.size}};
+    int code = output.fds[0] >= 0 && output.fds[1] >= 0
+                   ? cli_perform(&work, print_result, &output)
+                   : cli_fail("tool: no memory for the output: %s", strerror(errno));
+    fd_closep(&output.fds[0]);
+    fd_closep(&output.fds[1]);
+    return code;
+}
+
+/* From the argument, or our stdin. NULL after an error message. */
+static json_t *read_parameters(const char *text) {
+    struct buffer bytes = {0};
+    json_error_t error;
+    if (text == NULL || strcmp(text, "-") == 0) {
+        int result = buffer_read_fd(&bytes, STDIN_FILENO, MAX_PARAMETER_BYTES);
+        if (result != 0) {
+            (void)cli_fail("tool: cannot read the parameters: %s", strerror(-result));
+            return NULL;
+        }
+        text = bytes.size > 0 ? (const char *)bytes.data : "";
+    }
+    json_t *parameters = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (parameters == NULL) {
+        (void)cli_fail("tool: the parameters are no JSON: line %d, column %d: %s", error.line,
+                       error.column, error.text);
+    }
+    buffer_fini(&bytes);
+    return parameters;
+}
+
+static int call_tool(const char *name, const char *text, bool local) {
+    struct cli_run defaults;
+    struct tool_call call;
+    struct error err = {0};
+    int code = cli_run_init(&defaults);
+    if (code != 0) return code;
+    json_t *parameters = read_parameters(text);
+    if (parameters == NULL) {
+        code = CLI_EXIT_FAILURE;
+    } else if (tool_call_init(&call, name, parameters, &defaults.job.limits, &err) != 0) {
+        const struct pa_result refused = {.status = err.code, .message = err.text};
+        json_t *all = result_json(&refused);
+        code = print_json(all);
+        json_decref(all);
+        if (code == 0) code = cli_exit_code(&refused);
+    } else {
+        code = run(&call, local);
+        tool_call_fini(&call);
+    }
+    json_decref(parameters);
+    cli_run_fini(&defaults);
+    return code;
+}
+
+int cli_tool_main(int argc, char **argv) {
+    static const struct option table[] = {{"list", no_argument, NULL, 'l'},
+                                          {"local", no_argument, NULL, 'L'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    bool local = false;
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "+h", table, NULL)) != -1) {
+        switch (option) {
+        case 'h': (void)fputs(help, stdout); return 0;
+        case 'L': local = true; break;
+        case 'l': {
+            json_t *list = tools_list();
+            int code = print_json(list);
+            json_decref(list);
+            return code;
+        }
+        default: return cli_bad_option(argv, "polyagent tool");
+        }
+    }
+    if (optind >= argc || argc - optind > 2) {
+        return cli_fail("tool: give a tool's name and its parameters; see polyagent tool --help");
+    }
+    return call_tool(argv[optind], argc - optind == 2 ? argv[optind + 1] : NULL, local);
+}

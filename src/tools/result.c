@@ -1,0 +1,94 @@
+#include "tools/result.h"
+
+#include "base/buffer.h"
+
+#include <sodium.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+json_t *result_json(const struct pa_result *r) {
+    const struct pa_usage *u = &r->usage;
+    json_t *isolation = json_array();
+    for (size_t i = 0; r->isolation[i] != NULL; i++) {
+        (void)json_array_append_new(isolation, json_string(r->isolation[i]));
+    }
+    json_t *usage =
+        json_pack("{s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "wall_ms", u->wall_ms, "cpu_ms",
+                  u->cpu_ms, "start_ms", u->start_ms, "queue_ms", u->queue_ms, "fuel",
+                  (json_int_t)u->fuel, "peak_memory_bytes", (json_int_t)u->peak_memory_bytes,
+                  "stdout_bytes", (json_int_t)u->stdout_bytes, "stderr_bytes",
+                  (json_int_t)u->stderr_bytes, "cache", u->cache_hit ? "hit" : "miss");
+    json_t *error = r->message == NULL
+                        ? json_null()
+                        : json_pack("{s:s, s:s, s:s}", "code", pa_status_name(r->status), "message",
+                                    r->message, "backtrace", r->backtrace ? r->backtrace : "");
+    return json_pack("{s:s, s:i, s:b, s:b, s:o, s:o, s:o, s:s}", "status",
+                     pa_status_name(r->status), "exit_code", r->exit_code, "stdout_truncated",
+                     r->stdout_truncated, "stderr_truncated", r->stderr_truncated, "error", error,
+                     "usage", usage, "isolation", isolation, "module_sha256", r->module_sha256);
+}
+
+/* Bytes of the UTF-8 sequence at `at`; 0 if there is none (Unicode 15, table 3-7). */
+static size_t sequence(const uint8_t *at, size_t left) {
+    uint8_t first = at[0], least = 0x80, most = 0xbf;
+    size_t length = first < 0x80   ? 1
+                    : first < 0xc2 ? 0
+                    : first < 0xe0 ? 2
+                    : first < 0xf0 ? 3
+                    : first < 0xf5 ? 4
+                                   : 0;
+    if (first == 0xe0) least = 0xa0; /* no longer form than needed, */
+    if (first == 0xf0) least = 0x90;
+    if (first == 0xed) most = 0x9f; /* no surrogates, */
+    if (first == 0xf4) most = 0x8f; /* nothing above U+10FFFF */
+    if (length == 0 || length > left) return 0;
+    for (size_t i = 1; i < length; i++) {
+        if (at[i] < least || at[i] > most) return 0;
+        least = 0x80;
+        most = 0xbf;
+    }
+    return length;
+}
+
+/* The bytes as text; whatever is none becomes U+FFFD. -1 when memory runs out. */
+static int to_text(const uint8_t *data, size_t size, struct buffer *text, bool *clean) {
+    size_t start = 0, at = 0;
+    *clean = true;
+    while (at < size) {
+        size_t length = sequence(data + at, size - at);
+        if (length > 0) {
+            at += length;
+            continue;
+        }
+        *clean = false;
+        if (buffer_append(text, data + start, at - start) != 0 ||
+            buffer_append(text, "\xef\xbf\xbd", 3) != 0) {
+            return -1;
+        }
+        start = ++at;
+    }
+    return buffer_append(text, data + start, size - start);
+}
+
+int result_add_output(json_t *result, const char *name, const void *data, size_t size) {
+    struct buffer text = {0};
+    char key[32];
+    bool clean = true;
+    int done = to_text(data, size, &text, &clean);
+    if (done == 0) {
+        const char *bytes = text.size > 0 ? (const char *)text.data : "";
+        done = json_object_set_new(result, name, json_stringn(bytes, text.size));
+    }
+    buffer_fini(&text);
+    if (done != 0 || clean) return done;
+    size_t encoded_bytes = sodium_base64_encoded_len(size, sodium_base64_VARIANT_ORIGINAL);
+    char *encoded = malloc(encoded_bytes);
+    if (encoded == NULL) return -1;
+    (void)sodium_bin2base64(encoded, encoded_bytes, data, size, sodium_base64_VARIANT_ORIGINAL);
+    (void)snprintf(key, sizeof key, "%s_base64", name);
+    done = json_object_set_new(result, key, json_string(encoded));
+    free(encoded);
+    return done;
+}

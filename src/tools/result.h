@@ -1,0 +1,16 @@
+/* A run's result as JSON: the names of the contract (spec section 3), the same in every interface.
+ */
+#ifndef PA_TOOLS_RESULT_H
+#define PA_TOOLS_RESULT_H
+
+#include <jansson.h>
+#include <polyagent.h>
+
+/* Without its output; a new object, or NULL when memory runs out. */
+json_t *result_json(const struct pa_result *result);
+
+/* Adds a stream's bytes under `name`, "stdout" or "stderr": as text, and where they are no UTF-8,
+ * with replacement characters and once more in base64. -1 when memory runs out. */
+int result_add_output(json_t *result, const char *name, const void *data, size_t size);
+
+#endif

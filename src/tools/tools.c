@@ -1,0 +1,211 @@
+#include "tools/tools.h"
+
+#include "code_executor_schema.h"      /* generated from schemas/ */
+#include "python_wasi_runner_schema.h" /* likewise */
+#include "tools/schema.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *text_of(const json_t *parameters, const char *name) {
+    return json_string_value(json_object_get(parameters, name));
+}
+
+/* Limits and switches by their names; what is not given stays as it is. */
+static void take_limits(struct pa_job *job, const json_t *parameters) {
+    const struct {
+        const char *name;
+        uint64_t *value;
+    } numbers[] = {{"memory_limit_bytes", &job->limits.memory_limit_bytes},
+                   {"max_fuel", &job->limits.max_fuel},
+                   {"execution_timeout_ms", &job->limits.execution_timeout_ms},
+                   {"cpu_time_ms", &job->limits.cpu_time_ms},
+                   {"output_limit_bytes", &job->limits.output_limit_bytes},
+                   {"seed", &job->seed}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        const json_t *value = json_object_get(parameters, numbers[i].name);
+        if (value == NULL) continue;
+        *numbers[i].value = json_is_integer(value) ? (uint64_t)json_integer_value(value)
+                                                   : (uint64_t)json_real_value(value);
+    }
+    job->deterministic = json_is_true(json_object_get(parameters, "deterministic"));
+}
+
+/* call->argv: `first`, if any, then those of the parameters. */
+static int take_argv(struct tool_call *call, const char *first, const json_t *parameters,
+                     size_t *count, struct error *err) {
+    const json_t *list = json_object_get(parameters, "argv");
+    size_t more = json_array_size(list);
+    call->argv = calloc(more + 1, sizeof *call->argv);
+    if (call->argv == NULL) return error_set(err, PA_INTERNAL, "argv: out of memory");
+    *count = 0;
+    if (first != NULL) call->argv[(*count)++] = first;
+    for (size_t i = 0; i < more; i++)
+        call->argv[(*count)++] = json_string_value(json_array_get(list, i));
+    return 0;
+}
+
+static int take_env(struct tool_call *call, const json_t *parameters, struct error *err) {
+    json_t *variables = json_object_get(parameters, "env"), *value;
+    const char *name;
+    call->env = calloc(json_object_size(variables) + 1, sizeof *call->env);
+    if (call->env == NULL) return error_set(err, PA_INTERNAL, "env: out of memory");
+    json_object_foreach(variables, name, value) {
+        if (name[0] == 0 || strchr(name, '=') != NULL) {
+            return error_set(err, PA_INVALID_ARGUMENT, "env.%.100s: no name for a variable", name);
+        }
+        if (asprintf(&call->env[call->env_count], "%s=%s", name, json_string_value(value)) < 0) {
+            call->env[call->env_count] = NULL;
+            return error_set(err, PA_INTERNAL, "env: out of memory");
+        }
+        call->env_count++;
+    }
+    return 0;
+}
+
+/* Line breaks may be in it, as base64(1) makes them. Its length is checked before it is decoded. */
+static int take_base64(struct tool_call *call, const char *name, const char *encoded,
+                       struct error *err) {
+    size_t length = strlen(encoded), most = (size_t)call->job.limits.max_module_bytes, size = 0;
+    const char *end = NULL;
+    if (length / 4 * 3 > most + most / 32 + 4) {
+        return error_set(err, PA_MODULE_TOO_LARGE,
+                         "WASM module too large: %s has %zu characters, allowed are %zu bytes",
+                         name, length, most);
+    }
+    uint8_t *bytes = malloc(length / 4 * 3 + 3);
+    if (bytes == NULL) return error_set(err, PA_INTERNAL, "%s: out of memory", name);
+    call->module = (struct buffer){.data = bytes, .capacity = length / 4 * 3 + 3};
+    if (sodium_base642bin(bytes, length / 4 * 3 + 3, encoded, length, "\r\n", &size, &end,
+                          sodium_base64_VARIANT_ORIGINAL) != 0 ||
+        end != encoded + length) {
+        return error_set(err, PA_INVALID_ARGUMENT, "%s: not base64, at character %td", name,
+                         end != NULL ? end - encoded : 0);
+    }
+    call->module.size = size;
+    return 0;
+}
+
+/* The module is named by just one of two parameters; 1 if by neither. */
+static int take_module(struct tool_call *call, const json_t *parameters, const char *path_name,
+                       const char *base64_name, struct error *err) {
+    const char *path = text_of(parameters, path_name), *encoded = text_of(parameters, base64_name);
+    if (path != NULL && encoded != NULL) {
+        return error_set(err, PA_INVALID_ARGUMENT, "%s: cannot stand beside %s", path_name,
+                         base64_name);
+    }
+    if (encoded != NULL) return take_base64(call, base64_name, encoded, err);
+    call->module_path = path;
+    return path != NULL ? 0 : 1;
+}
+
+static int prepare_code(struct tool_call *call, const json_t *parameters, struct error *err) {
+    int module = take_module(call, parameters, "wasm_path", "wasm_base64", err);
+    if (module > 0) {
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "wasm_base64: missing; give the module so, or its file as wasm_path");
+    }
+    if (module < 0 || take_argv(call, "module", parameters, &call->job.argc, err) != 0 ||
+        take_env(call, parameters, err) != 0) {
+        return -1;
+    }
+    call->job.argv = call->argv;
+    call->job.env = (const char *const *)call->env;
+    call->job.env_count = call->env_count;
+    return 0;
+}
+
+static int prepare_python(struct tool_call *call, const json_t *parameters, struct error *err) {
+    struct python_program program = {.name = "<code>", .argv0 = "-c"};
+    int module =
+        take_module(call, parameters, "interpreter_wasm_path", "interpreter_wasm_base64", err);
+    if (module > 0) {
+        if (!python_find(NULL, call->interpreter, sizeof call->interpreter)) {
+            return error_set(err, PA_NOT_FOUND,
+                             "no Python interpreter is installed; name one by "
+                             "interpreter_wasm_path, or set PYTHON_WASI_WASM_PATH");
+        }
+        call->module_path = call->interpreter;
+    }
+    if (module < 0 || take_argv(call, NULL, parameters, &program.rest_count, err) != 0 ||
+        take_env(call, parameters, err) != 0) {
+        return -1;
+    }
+    const json_t *code = json_object_get(parameters, "code");
+    program.source = json_string_value(code);
+    program.source_bytes = json_string_length(code);
+    program.rest = call->argv;
+    program.env = (const char *const *)call->env;
+    program.env_count = call->env_count;
+    if (python_job(&call->program, &program, err) != 0 ||
+        python_rehearsal(&call->rehearsal, err) != 0) {
+        return -1;
+    }
+    call->job.argv = python_argv;
+    call->job.argc = PYTHON_ARGC;
+    call->warm_argc = PYTHON_WARM_ARGC;
+    call->job.job_data = call->program.data;
+    call->job.job_bytes = call->program.size;
+    call->job.rehearsal_data = call->rehearsal.data;
+    call->job.rehearsal_bytes = call->rehearsal.size;
+    return 0;
+}
+
+const struct tool tools[] = {
+    {"code_executor",
+     "Runs a WebAssembly module (wasip1) in a sandbox of its own and says exactly what happened.",
+     code_executor_schema, prepare_code},
+    {"python_wasi_runner",
+     "Runs Python in a fresh sandboxed interpreter; input(), sys.argv and exit codes work.",
+     python_wasi_runner_schema, prepare_python},
+    {NULL, NULL, NULL, NULL}};
+
+int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
+                   const struct pa_limits *limits, struct error *err) {
+    const struct tool *tool = tools;
+    while (tool->name != NULL && strcmp(tool->name, name) != 0)
+        tool++;
+    if (tool->name == NULL) {
+        return error_set(err, PA_NOT_FOUND, "tool %.100s: there is no such tool", name);
+    }
+    json_t *schema = json_loads(tool->input_schema, 0, NULL);
+    if (schema == NULL) return error_set(err, PA_INTERNAL, "the tool's schema: out of memory");
+    int result = schema_check(schema, parameters, "", err);
+    json_decref(schema);
+    if (result != 0) return -1;
+    *call = (struct tool_call){.job = {.limits = *limits, .stdin_fd = -1}};
+    take_limits(&call->job, parameters);
+    const json_t *input = json_object_get(parameters, "stdin");
+    call->job.stdin_data = input != NULL ? json_string_value(input) : "";
+    call->job.stdin_bytes = json_string_length(input);
+    result = tool->prepare(call, parameters, err);
+    if (result != 0) tool_call_fini(call);
+    return result;
+}
+
+void tool_call_fini(struct tool_call *call) {
+    buffer_fini(&call->module);
+    buffer_fini(&call->program);
+    buffer_fini(&call->rehearsal);
+    free(call->argv);
+    for (size_t i = 0; i < call->env_count; i++)
+        free(call->env[i]);
+    free(call->env);
+    *call = (struct tool_call){0};
+}
+
+json_t *tools_list(void) {
+    json_t *list = json_array();
+    for (const struct tool *tool = tools; tool->name != NULL; tool++) {
+        json_t *entry =
+            json_pack("{s:s, s:s, s:o}", "name", tool->name, "description", tool->description,
+                      "input_schema", json_loads(tool->input_schema, 0, NULL));
+        if (list == NULL || json_array_append_new(list, entry) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return json_pack("{s:o}", "tools", list);
+}

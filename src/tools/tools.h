@@ -1,0 +1,51 @@
+/* The tools that agents call, in one table: every interface lists them from here, checks parameters
+ * by their JSON schema, and turns a call into a job for the sandbox. What runs the job, and where,
+ * is the caller's business. */
+#ifndef PA_TOOLS_TOOLS_H
+#define PA_TOOLS_TOOLS_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "tools/python.h"
+
+#include <jansson.h>
+
+struct tool_call;
+
+struct tool {
+    const char *name;
+    const char *description;
+    const char *input_schema; /* JSON */
+    int (*prepare)(struct tool_call *call, const json_t *parameters, struct error *err);
+};
+
+/* In the order to list them; ends with a tool without a name. */
+extern const struct tool tools[];
+
+/* A call on its way to a sandbox. */
+struct tool_call {
+    struct pa_job
+        job;          /* refers to what follows, and to the parameters; no output, no descriptors */
+    size_t warm_argc; /* of job.argv, where interpreters stay; 0: as job.argc */
+    const char *module_path; /* NULL: the module is in `module` */
+    struct buffer module;    /* owned */
+    struct buffer program;   /* owned; an interpreter's job */
+    struct buffer rehearsal; /* owned */
+    char interpreter[4096];
+    const char **argv; /* owned */
+    char **env;        /* owned, each */
+    size_t env_count;
+};
+
+/* Checks `parameters` (which stay the caller's, and must live as long as the call) and prepares the
+ * job, with limits that start out from `limits`. -1 with `err`, nothing to release: PA_NOT_FOUND
+ * for a tool or an interpreter that is not there, PA_INVALID_ARGUMENT that names the parameter,
+ * PA_MODULE_TOO_LARGE. */
+int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
+                   const struct pa_limits *limits, struct error *err);
+void tool_call_fini(struct tool_call *call);
+
+/* {"tools": [{"name", "description", "input_schema"}]}; NULL when memory runs out. */
+json_t *tools_list(void);
+
+#endif
