@@ -4,7 +4,7 @@ _polyagent() {
     local shared="--dir --env --stdin --memory --timeout --cpu-time --fuel --output-limit --max-module
         --deterministic --no-clock --no-random --stats --trace --local --help"
     if [[ $COMP_CWORD -eq 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "run python tool serve doctor bench cache --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "run python tool serve http doctor bench cache --help --version" -- "$current")
         return
     fi
     case "${COMP_WORDS[1]}$current" in
@@ -14,6 +14,7 @@ _polyagent() {
         -- "$current") ;;
     serve-*) mapfile -t COMPREPLY < <(compgen -W "--socket --max-running --max-queued --spare
         --memory --help" -- "$current") ;;
+    http-*) mapfile -t COMPREPLY < <(compgen -W "--listen --socket --help" -- "$current") ;;
     bench-*) mapfile -t COMPREPLY < <(compgen -W "-c --runs --warmup --concurrency --spare --cold
         --json --no-histogram --help" -- "$current") ;;
     cache*) mapfile -t COMPREPLY < <(compgen -W "list verify clear --help" -- "$current") ;;

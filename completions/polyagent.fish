@@ -1,5 +1,5 @@
 # fish completion for polyagent
-complete -c polyagent -n __fish_use_subcommand -xa 'run python tool serve doctor bench cache'
+complete -c polyagent -n __fish_use_subcommand -xa 'run python tool serve http doctor bench cache'
 complete -c polyagent -n '__fish_seen_subcommand_from cache' -xa 'list verify clear'
 for option in dir env stdin memory timeout cpu-time fuel output-limit max-module
     complete -c polyagent -n '__fish_seen_subcommand_from run python' -l $option -r
@@ -18,10 +18,13 @@ end
 for option in socket max-running max-queued spare memory
     complete -c polyagent -n '__fish_seen_subcommand_from serve' -l $option -r
 end
+for option in listen socket
+    complete -c polyagent -n '__fish_seen_subcommand_from http' -l $option -r
+end
 for option in runs warmup concurrency spare
     complete -c polyagent -n '__fish_seen_subcommand_from bench' -l $option -r
 end
 for option in cold json no-histogram
     complete -c polyagent -n '__fish_seen_subcommand_from bench' -l $option
 end
-complete -c polyagent -n '__fish_seen_subcommand_from serve bench doctor' -l help
+complete -c polyagent -n '__fish_seen_subcommand_from serve http bench doctor' -l help

@@ -3,13 +3,11 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "supervisor/socket.h"
 #include "tools/result.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,38 +85,6 @@ static int redirect_stdin(struct cli_run *run, const char *module_path) {
     return 0;
 }
 
-static double ms_between(uint64_t from_ns, uint64_t to_ns) {
-    return to_ns > from_ns ? (double)(to_ns - from_ns) / (double)NS_PER_MS : 0;
-}
-
-/* A server's reply in the form of a result; it points into the reply. */
-static struct pa_result result_of(struct socket_reply *reply) {
-    struct run_report *r = &reply->report;
-    struct pa_result result = {
-        .status = r->status <= PA_INTERNAL ? r->status : PA_INTERNAL,
-        .exit_code = r->exit_code,
-        .message = r->status != PA_OK ? r->message : NULL,
-        .backtrace = r->backtrace[0] != 0 ? r->backtrace : NULL,
-        .stdout_truncated = r->output[0].truncated,
-        .stderr_truncated = r->output[1].truncated,
-        .usage = {.wall_ms = ms_between(reply->submitted_ns, r->ended_ns),
-                  .cpu_ms = (double)r->cpu_ns / (double)NS_PER_MS,
-                  .start_ms = ms_between(reply->submitted_ns, r->started_ns),
-                  .queue_ms = ms_between(reply->submitted_ns, reply->dispatched_ns),
-                  .fuel = r->fuel,
-                  .peak_memory_bytes = r->peak_memory_bytes,
-                  .stdout_bytes = r->output[0].bytes,
-                  .stderr_bytes = r->output[1].bytes,
-                  .cache_hit = reply->cache_hit}};
-    size_t layers = 0;
-    for (unsigned i = 0; i < LAYER_COUNT; i++) {
-        if (reply->layers >> i & 1) result.isolation[layers++] = layer_name(i);
-    }
-    (void)sodium_bin2hex(result.module_sha256, sizeof result.module_sha256, reply->module_sha256,
-                         sizeof reply->module_sha256);
-    return result;
-}
-
 /* A descriptor to send: of the module's file, or of a memfd with its bytes. -1 if there is none. */
 static int module_fd(const struct cli_module *module) {
     if (module->path != NULL) return open(module->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -134,8 +100,7 @@ static int run_by_server(const struct cli_work *work, struct socket_reply *reply
     struct packet packet;
     struct pa_job job = *work->job;
     if (work->local || socket_default_path(path, err) != 0 || access(path, F_OK) != 0) return 1;
-    bool cold = job.deterministic || job.deny_random; /* then it is as without a server */
-    if (work->warm_argc > 0 && !cold) job.argc = work->warm_argc;
+    job.argc = socket_job_argc(&job, work->warm_argc);
     if (packet_pack(&packet, &job, err) != 0) return -1;
     packet.fds[PACKET_MODULE] = module_fd(&work->module);
     int result = packet.fds[PACKET_MODULE] >= 0
@@ -167,7 +132,7 @@ int cli_perform(const struct cli_work *work,
     struct socket_reply *reply = malloc(sizeof *reply);
     int served = reply != NULL ? run_by_server(work, reply, &err) : -1, code;
     if (served == 0) {
-        const struct pa_result result = result_of(reply);
+        const struct pa_result result = result_of_reply(reply);
         code = use(context, &result);
     } else if (served < 0) {
         const struct pa_result refused = {.status = err.code, .message = err.text};

@@ -111,10 +111,11 @@ static int call_tool(const char *name, const char *text, bool local) {
     struct error err = {0};
     int code = cli_run_init(&defaults);
     if (code != 0) return code;
+    const struct tool_rules rules = {.limits = defaults.job.limits};
     json_t *parameters = read_parameters(text);
     if (parameters == NULL) {
         code = CLI_EXIT_FAILURE;
-    } else if (tool_call_init(&call, name, parameters, &defaults.job.limits, &err) != 0) {
+    } else if (tool_call_init(&call, name, parameters, &rules, &err) != 0) {
         const struct pa_result refused = {.status = err.code, .message = err.text};
         json_t *all = result_json(&refused);
         code = print_json(all);

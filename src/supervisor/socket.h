@@ -32,6 +32,14 @@ void socket_server_stop_listening(struct socket_server *server);
 /* Hangs up on all clients, whose jobs are cancelled. */
 void socket_server_free(struct socket_server *server);
 
+/* A connection to the server at `path`; with `wait` false, it does not block. -1 with `err`:
+ * PA_OVERLOADED when the server does not come to take it. */
+int socket_connect(const char *path, bool wait, struct error *err);
+
+/* How many of job->argv to send to a server that keeps interpreters: `warm_argc`, where there is
+ * one and the job can do with an interpreter that has started before it. */
+size_t socket_job_argc(const struct pa_job *job, size_t warm_argc);
+
 /* Sends the packet (which stays the caller's) to the server at `path` and waits for its reply. 0; 1
  * if there is no server; -1 with `err`. */
 int socket_call(const char *path, const struct packet *packet, struct socket_reply *reply,

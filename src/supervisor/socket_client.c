@@ -31,14 +31,34 @@ static bool is_ours(int fd) {
            (peer.uid == geteuid() || peer.uid == 0);
 }
 
+int socket_connect(const char *path, bool wait, struct error *err) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    _cleanup_(fd_closep) int fd =
+        socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
+    if (fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "socket");
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+        return errno == EAGAIN
+                   ? error_set(err, PA_OVERLOADED,
+                               "the supervisor has no time for more; retry in 10 ms")
+                   : error_set_errno(err, PA_INTERNAL, errno, "no supervisor at %s", path);
+    }
+    if (!is_ours(fd)) {
+        return error_set(err, PA_INTERNAL, "the socket %s belongs to somebody else", path);
+    }
+    return steal_fd(&fd);
+}
+
+size_t socket_job_argc(const struct pa_job *job, size_t warm_argc) {
+    bool cold = job->deterministic || job->deny_random; /* then it is as without a server */
+    return warm_argc > 0 && !cold ? warm_argc : job->argc;
+}
+
 int socket_call(const char *path, const struct packet *packet, struct socket_reply *reply,
                 struct error *err) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     ssize_t got;
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "socket");
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0 || !is_ours(fd)) return 1;
+    _cleanup_(fd_closep) int fd = socket_connect(path, true, err);
+    if (fd < 0) return 1;
     int result = packet_send(packet, fd, 1);
     if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "send the job to %s", path);
     do {

@@ -1,6 +1,7 @@
 #include "tools/result.h"
 
 #include "base/buffer.h"
+#include "base/clock.h"
 
 #include <sodium.h>
 #include <stdbool.h>
@@ -91,4 +92,35 @@ int result_add_output(json_t *result, const char *name, const void *data, size_t
     done = json_object_set_new(result, key, json_string(encoded));
     free(encoded);
     return done;
+}
+
+static double ms_between(uint64_t from_ns, uint64_t to_ns) {
+    return to_ns > from_ns ? (double)(to_ns - from_ns) / (double)NS_PER_MS : 0;
+}
+
+struct pa_result result_of_reply(struct socket_reply *reply) {
+    struct run_report *r = &reply->report;
+    struct pa_result result = {
+        .status = r->status <= PA_INTERNAL ? r->status : PA_INTERNAL,
+        .exit_code = r->exit_code,
+        .message = r->status != PA_OK ? r->message : NULL,
+        .backtrace = r->backtrace[0] != 0 ? r->backtrace : NULL,
+        .stdout_truncated = r->output[0].truncated,
+        .stderr_truncated = r->output[1].truncated,
+        .usage = {.wall_ms = ms_between(reply->submitted_ns, r->ended_ns),
+                  .cpu_ms = (double)r->cpu_ns / (double)NS_PER_MS,
+                  .start_ms = ms_between(reply->submitted_ns, r->started_ns),
+                  .queue_ms = ms_between(reply->submitted_ns, reply->dispatched_ns),
+                  .fuel = r->fuel,
+                  .peak_memory_bytes = r->peak_memory_bytes,
+                  .stdout_bytes = r->output[0].bytes,
+                  .stderr_bytes = r->output[1].bytes,
+                  .cache_hit = reply->cache_hit}};
+    size_t layers = 0;
+    for (unsigned i = 0; i < LAYER_COUNT; i++) {
+        if (reply->layers >> i & 1) result.isolation[layers++] = layer_name(i);
+    }
+    (void)sodium_bin2hex(result.module_sha256, sizeof result.module_sha256, reply->module_sha256,
+                         sizeof reply->module_sha256);
+    return result;
 }

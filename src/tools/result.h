@@ -3,8 +3,9 @@
 #ifndef PA_TOOLS_RESULT_H
 #define PA_TOOLS_RESULT_H
 
+#include "supervisor/socket.h"
+
 #include <jansson.h>
-#include <polyagent.h>
 
 /* Without its output; a new object, or NULL when memory runs out. */
 json_t *result_json(const struct pa_result *result);
@@ -12,5 +13,8 @@ json_t *result_json(const struct pa_result *result);
 /* Adds a stream's bytes under `name`, "stdout" or "stderr": as text, and where they are no UTF-8,
  * with replacement characters and once more in base64. -1 when memory runs out. */
 int result_add_output(json_t *result, const char *name, const void *data, size_t size);
+
+/* A supervisor's reply in the form of a result; it points into the reply. */
+struct pa_result result_of_reply(struct socket_reply *reply);
 
 #endif

@@ -2,12 +2,16 @@
 
 #include "code_executor_schema.h"      /* generated from schemas/ */
 #include "python_wasi_runner_schema.h" /* likewise */
+#include "base/cleanup.h"
 #include "tools/schema.h"
 
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 static const char *text_of(const json_t *parameters, const char *name) {
     return json_string_value(json_object_get(parameters, name));
@@ -88,6 +92,29 @@ static int take_base64(struct tool_call *call, const char *name, const char *enc
     return 0;
 }
 
+/* A file beneath one of the directories that modules may be in. Whether there is one elsewhere is
+ * not told. */
+static int open_beneath(struct tool_call *call, const char *name, const char *path,
+                        struct error *err) {
+    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    for (const char *const *root = call->rules->module_paths; *root != NULL; root++) {
+        size_t length = strlen(*root);
+        if (strncmp(path, *root, length) != 0 || path[length] != '/') continue;
+        _cleanup_(fd_closep) int dir = open(*root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0) continue;
+        const char *rest = path + length + strspn(path + length, "/");
+        call->module_fd = (int)syscall(SYS_openat2, dir, rest, &how, sizeof how);
+        if (call->module_fd >= 0) return 0;
+        if (errno == ENOENT || errno == ENOTDIR) {
+            return error_set(err, PA_NOT_FOUND, "%s: %.200s does not exist", name, path);
+        }
+        break;
+    }
+    return error_set(err, PA_DENIED, "%s: %.200s is not beneath a directory for modules", name,
+                     path);
+}
+
 /* The module is named by just one of two parameters; 1 if by neither. */
 static int take_module(struct tool_call *call, const json_t *parameters, const char *path_name,
                        const char *base64_name, struct error *err) {
@@ -97,8 +124,11 @@ static int take_module(struct tool_call *call, const json_t *parameters, const c
                          base64_name);
     }
     if (encoded != NULL) return take_base64(call, base64_name, encoded, err);
+    if (path == NULL) return 1;
     call->module_path = path;
-    return path != NULL ? 0 : 1;
+    if (call->rules->module_paths == NULL) return 0;
+    call->module_path = NULL;
+    return open_beneath(call, path_name, path, err);
 }
 
 static int prepare_code(struct tool_call *call, const json_t *parameters, struct error *err) {
@@ -163,7 +193,7 @@ const struct tool tools[] = {
     {NULL, NULL, NULL, NULL}};
 
 int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
-                   const struct pa_limits *limits, struct error *err) {
+                   const struct tool_rules *rules, struct error *err) {
     const struct tool *tool = tools;
     while (tool->name != NULL && strcmp(tool->name, name) != 0)
         tool++;
@@ -175,7 +205,8 @@ int tool_call_init(struct tool_call *call, const char *name, const json_t *param
     int result = schema_check(schema, parameters, "", err);
     json_decref(schema);
     if (result != 0) return -1;
-    *call = (struct tool_call){.job = {.limits = *limits, .stdin_fd = -1}};
+    *call = (struct tool_call){
+        .rules = rules, .job = {.limits = rules->limits, .stdin_fd = -1}, .module_fd = -1};
     take_limits(&call->job, parameters);
     const json_t *input = json_object_get(parameters, "stdin");
     call->job.stdin_data = input != NULL ? json_string_value(input) : "";
@@ -186,6 +217,7 @@ int tool_call_init(struct tool_call *call, const char *name, const json_t *param
 }
 
 void tool_call_fini(struct tool_call *call) {
+    fd_closep(&call->module_fd);
     buffer_fini(&call->module);
     buffer_fini(&call->program);
     buffer_fini(&call->rehearsal);
@@ -193,7 +225,7 @@ void tool_call_fini(struct tool_call *call) {
     for (size_t i = 0; i < call->env_count; i++)
         free(call->env[i]);
     free(call->env);
-    *call = (struct tool_call){0};
+    *call = (struct tool_call){.module_fd = -1};
 }
 
 json_t *tools_list(void) {

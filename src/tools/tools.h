@@ -22,12 +22,22 @@ struct tool {
 /* In the order to list them; ends with a tool without a name. */
 extern const struct tool tools[];
 
+/* What a caller may do. */
+struct tool_rules {
+    struct pa_limits limits; /* where the parameters say nothing */
+    /* Directories (ended by a NULL) beneath which files may be named as modules; NULL: any file
+     * that the caller itself can read. */
+    const char *const *module_paths;
+};
+
 /* A call on its way to a sandbox. */
 struct tool_call {
+    const struct tool_rules *rules;
     struct pa_job
         job;          /* refers to what follows, and to the parameters; no output, no descriptors */
     size_t warm_argc; /* of job.argv, where interpreters stay; 0: as job.argc */
-    const char *module_path; /* NULL: the module is in `module` */
+    const char *module_path; /* NULL: the module is in `module`, or behind `module_fd` */
+    int module_fd;           /* owned; -1 */
     struct buffer module;    /* owned */
     struct buffer program;   /* owned; an interpreter's job */
     struct buffer rehearsal; /* owned */
@@ -37,12 +47,12 @@ struct tool_call {
     size_t env_count;
 };
 
-/* Checks `parameters` (which stay the caller's, and must live as long as the call) and prepares the
- * job, with limits that start out from `limits`. -1 with `err`, nothing to release: PA_NOT_FOUND
- * for a tool or an interpreter that is not there, PA_INVALID_ARGUMENT that names the parameter,
- * PA_MODULE_TOO_LARGE. */
+/* Checks `parameters` (which stay the caller's, and must live as long as the call, as must `rules`)
+ * and prepares the job. -1 with `err`, nothing to release: PA_NOT_FOUND for a tool or an
+ * interpreter that is not there, PA_DENIED for a file outside, PA_INVALID_ARGUMENT that names the
+ * parameter, PA_MODULE_TOO_LARGE. */
 int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
-                   const struct pa_limits *limits, struct error *err);
+                   const struct tool_rules *rules, struct error *err);
 void tool_call_fini(struct tool_call *call);
 
 /* {"tools": [{"name", "description", "input_schema"}]}; NULL when memory runs out. */

@@ -14,60 +14,11 @@ import time
 
 import pytest
 from program import BUILD, POLYAGENT, PYTHON_WASM, ROOT, run
+from server import Server, children, descriptors, settled
 
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 # By chance a worker more or less is parked; a server keeps a descriptor for as many workers as it ever had.
 SPARE, SPARE_FDS = 3, 16
-
-
-def children(pid):
-    return [int(c) for c in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def settled(probe, seconds=10):
-    """What a figure is when it no longer changes."""
-    last, until = probe(), time.monotonic() + seconds
-    while time.monotonic() < until:
-        time.sleep(0.3)
-        now = probe()
-        if now == last:
-            return now
-        last = now
-    return last
-
-
-class Server:
-    def __init__(self, folder, *options):
-        self.socket = folder / "s.sock"
-        self.env = {**os.environ, "POLYAGENT_SOCKET": str(self.socket)}
-        self.process = subprocess.Popen([POLYAGENT, "serve", *options], env=self.env, stderr=subprocess.PIPE, text=True)
-        line = self.process.stderr.readline()
-        assert "listening at" in line, line
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def run(self, *args, **more):
-        return run(*args, env=self.env, **more)
-
-    def python(self, code, *options, **more):
-        return self.run("python", *options, "-c", code, **more)
-
-    def stats(self, code, *options):
-        done = self.python(code, "--stats=json", *options)
-        return json.loads(done.err.splitlines()[-1])
-
-    def stop(self):
-        pids = children(self.pid) if self.process.poll() is None else []
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0, self.process.stderr.read()
-        assert not [p for p in pids if os.path.exists(f"/proc/{p}")]
-        assert not self.socket.exists()
 
 
 @pytest.fixture(scope="module")

@@ -111,17 +111,17 @@ static void test_the_tools_schemas_are_understood(void **state) {
 
 /* Prepared jobs hold what the parameters say; refused ones leave nothing (under ASan, too). */
 static void test_calls_become_jobs(void **state) {
-    struct pa_limits limits;
+    struct tool_rules rules = {.module_paths = NULL};
     struct tool_call call;
     struct error err = {0};
     (void)state;
-    pa_limits_default(&limits);
+    pa_limits_default(&rules.limits);
     json_t *parameters = json_loads(
         "{\"wasm_base64\": \"AGFz\\nbQ==\", \"stdin\": \"in\", \"argv\": [\"a\"], \"env\": {\"K\": "
         "\"v\"},"
         " \"memory_limit_bytes\": 65536, \"max_fuel\": 7, \"seed\": 9, \"deterministic\": true}",
         0, NULL);
-    assert_int_equal(tool_call_init(&call, "code_executor", parameters, &limits, &err), 0);
+    assert_int_equal(tool_call_init(&call, "code_executor", parameters, &rules, &err), 0);
     assert_null(call.module_path);
     assert_int_equal(call.module.size, 4);
     assert_memory_equal(call.module.data, "\0asm", 4);
@@ -131,7 +131,7 @@ static void test_calls_become_jobs(void **state) {
     assert_string_equal(call.job.env[0], "K=v");
     assert_int_equal(call.job.limits.memory_limit_bytes, 65536);
     assert_int_equal(call.job.limits.max_fuel, 7);
-    assert_int_equal(call.job.limits.execution_timeout_ms, limits.execution_timeout_ms);
+    assert_int_equal(call.job.limits.execution_timeout_ms, rules.limits.execution_timeout_ms);
     assert_true(call.job.deterministic && call.job.seed == 9);
     tool_call_fini(&call);
     json_decref(parameters);
@@ -156,17 +156,17 @@ static void test_calls_become_jobs(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         parameters = json_loads(cases[i].parameters, 0, NULL);
-        assert_int_equal(tool_call_init(&call, cases[i].tool, parameters, &limits, &err), -1);
+        assert_int_equal(tool_call_init(&call, cases[i].tool, parameters, &rules, &err), -1);
         assert_int_equal(err.code, cases[i].status);
         if (strstr(err.text, cases[i].text) == NULL) fail_msg("%s", err.text);
         json_decref(parameters);
     }
-    limits.max_module_bytes = 1000;
+    rules.limits.max_module_bytes = 1000;
     char encoded[4000];
     memset(encoded, 'A', sizeof encoded - 1);
     encoded[sizeof encoded - 1] = 0;
     parameters = json_pack("{s:s}", "wasm_base64", encoded);
-    assert_int_equal(tool_call_init(&call, "code_executor", parameters, &limits, &err), -1);
+    assert_int_equal(tool_call_init(&call, "code_executor", parameters, &rules, &err), -1);
     assert_int_equal(err.code, PA_MODULE_TOO_LARGE);
     json_decref(parameters);
 }

@@ -1,0 +1,228 @@
+"""Promise: the HTTP interface gives the contract's results and statuses, whatever a client sends or
+however it behaves; nothing of a client stays behind."""
+import base64
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+
+import pytest
+from program import POLYAGENT, PYTHON_WASM, ROOT, run
+from server import Http, Server, children, descriptors, settled
+
+HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("http"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def front(server):
+    front = Http(server)
+    yield front
+    front.stop()
+
+
+def request(front, method, path, body=None, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    text = response.read()
+    connection.close()
+    response.text = text.decode()
+    return response
+
+
+def execute(front, tool, parameters):
+    response = request(front, "POST", "/tools/execute", json.dumps({"tool": tool, "parameters": parameters}))
+    assert response.headers["Content-Type"] == "application/json"
+    return response.status, json.loads(response.text)
+
+
+def test_tools_run(front):
+    status, result = execute(front, "python_wasi_runner", {"code": "print(input() + '!')", "stdin": "hé"})
+    assert (status, result["status"], result["stdout"], result["usage"]["cache"]) == (200, "OK", "hé!\n", "hit")
+    assert "seccomp" in result["isolation"] and result["usage"]["cpu_ms"] < 20  # warm
+    status, result = execute(front, "code_executor", {"wasm_base64": base64.b64encode(HELLO.read_bytes()).decode()})
+    assert (status, result["stdout"]) == (200, "Hello from WASI!\n")
+
+
+def test_a_large_module_and_a_large_output(front):
+    encoded = base64.b64encode(PYTHON_WASM.read_bytes()).decode()
+    status, result = execute(front, "python_wasi_runner", {
+        "code": "print('x' * 900000)", "interpreter_wasm_base64": encoded})
+    assert status == 200 and len(result["stdout"]) == 900001
+
+
+@pytest.mark.parametrize("parameters, name", [
+    ({"code": "print('before', flush=True)\nwhile True: pass", "execution_timeout_ms": 300}, "TIMEOUT"),
+    ({"code": "x = 'a' * 10**9"}, "MEMORY_LIMIT"),
+    ({"code": "while True: print('x' * 1000)"}, "OUTPUT_LIMIT"),
+    ({"code": "while True: pass", "max_fuel": 100000}, "FUEL_EXHAUSTED"),
+    ({"code": "import sys; sys.exit(9)"}, "OK"),
+])
+def test_however_a_program_ends_the_call_succeeded(front, parameters, name):
+    status, result = execute(front, "python_wasi_runner", parameters)
+    assert (status, result["status"]) == (200, name)
+    assert name != "TIMEOUT" or result["stdout"] == "before\n"
+
+
+@pytest.mark.parametrize("body, status, name, text", [
+    (b"", 400, "INVALID_ARGUMENT", "no JSON"), (b"{", 400, "INVALID_ARGUMENT", "no JSON"),
+    (b"[]", 400, "INVALID_ARGUMENT", "tool"), (b'{"tool": 5}', 400, "INVALID_ARGUMENT", "tool"),
+    (b'{"tool": "code_executor"}', 400, "INVALID_ARGUMENT", "parameters"),
+    (b'{"tool": "nope", "parameters": {}}', 404, "NOT_FOUND", "nope"),
+    (b'{"tool": "code_executor", "parameters": {"wasm_bas64": ""}}', 400, "INVALID_ARGUMENT", "did you mean wasm_base64"),
+    (b'{"tool": "code_executor", "parameters": {"wasm_base64": "QQ=="}}', 400, "INVALID_MODULE", "Invalid WASM module"),
+    (b'{"tool": "code_executor", "parameters": {"wasm_path": "/etc/passwd"}}', 403, "DENIED", "wasm_path"),
+    (b'{"tool": "code_executor", "parameters": {"wasm_path": "/opt/wasm-interpreters/../../etc/passwd"}}', 403, "DENIED", "wasm_path"),
+    (b'{"tool": "python_wasi_runner", "parameters": {"code": "\xff"}}', 400, "INVALID_ARGUMENT", "no JSON"),
+    (b"[" * 100000, 400, "INVALID_ARGUMENT", "no JSON"),
+])
+def test_bad_bodies_get_their_status(front, body, status, name, text):
+    response = request(front, "POST", "/tools/execute", body)
+    result = json.loads(response.text)
+    assert (response.status, result["status"]) == (status, name) and text in result["error"]["message"], result
+
+
+def test_paths_and_methods(front):
+    assert json.loads(request(front, "GET", "/health").text) == {"status": "ok"}
+    assert request(front, "GET", "/ready").status == 200
+    assert {t["name"] for t in json.loads(request(front, "GET", "/tools/list").text)["tools"]} == {
+        "code_executor", "python_wasi_runner"}
+    assert request(front, "GET", "/nope").status == 404
+    refused = request(front, "GET", "/tools/execute")
+    assert (refused.status, refused.headers["Allow"]) == (405, "POST")
+    assert request(front, "DELETE", "/health").headers["Allow"] == "GET"
+    head = request(front, "HEAD", "/health")
+    assert (head.status, head.text) == (200, "")
+
+
+def test_metrics_count(front):
+    def runs():
+        text = request(front, "GET", "/metrics").text
+        found = re.search(r'^polyagent_runs_total\{tool="python_wasi_runner",status="OK"\} (\d+)$', text, re.M)
+        count = re.search(r"^polyagent_run_seconds_count (\d+)$", text, re.M)
+        infinite = re.search(r'^polyagent_run_seconds_bucket\{le="\+Inf"\} (\d+)$', text, re.M)
+        assert count[1] == infinite[1] and re.search(r"^polyagent_runs_in_flight 0$", text, re.M)
+        return int(found[1])
+
+    execute(front, "python_wasi_runner", {"code": ""})
+    before = runs()
+    for _ in range(3):
+        execute(front, "python_wasi_runner", {"code": "1 / 0"})
+    assert runs() == before + 3
+
+
+def test_too_large_is_refused_and_the_rest_goes_on(front):
+    with socket.create_connection(("127.0.0.1", front.port)) as client:
+        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 80000000\r\n\r\n")
+        piece = b" " * (1 << 20)
+        for _ in range(80):
+            try:
+                client.sendall(piece)
+            except OSError:
+                break
+        assert b" 413 " in client.recv(1000)
+    assert request(front, "GET", "/health").status == 200
+
+
+def test_many_at_once_on_kept_connections(front):
+    def some(i):
+        connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
+        for j in range(10):
+            body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": f"print({i}, {j})"}})
+            connection.request("POST", "/tools/execute", body)
+            assert json.loads(connection.getresponse().read())["stdout"] == f"{i} {j}\n"
+        connection.close()
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(some, range(16)))
+
+
+def test_a_client_that_is_gone_ends_its_run(server, front):
+    execute(front, "python_wasi_runner", {"code": ""})
+    before = settled(lambda: (len(children(server.pid)), descriptors(front.pid)))
+    body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass"}}).encode()
+    head = b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", front.port)) as client:
+            client.sendall(head + body)
+            until = time.monotonic() + 10
+            while "in_flight 1" not in request(front, "GET", "/metrics").text and time.monotonic() < until:
+                time.sleep(0.02)
+    after = settled(lambda: (len(children(server.pid)), descriptors(front.pid)))
+    assert after[0] <= before[0] + 3 and after[1] <= before[1] + 1
+    assert "polyagent_runs_in_flight 0" in request(front, "GET", "/metrics").text
+
+
+def test_clients_that_behave_badly_harm_nobody(front):
+    before = settled(lambda: descriptors(front.pid))
+    bad = []
+    for data in (b"", b"\0" * 100, b"GET", b"GET /health HTTP/9.9\r\n\r\n", b"POST /tools/execute HTTP/1.1\r\n",
+                 b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{", os.urandom(500),
+                 b"GET / HTTP/1.1\r\nX: " + b"y" * 100000, b"POST /tools/execute HTTP/1.1\r\nHost: x\r\n"
+                 b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n"):
+        client = socket.create_connection(("127.0.0.1", front.port))
+        client.sendall(data)
+        bad.append(client)
+    idle = [socket.create_connection(("127.0.0.1", front.port)) for _ in range(500)]
+    assert execute(front, "python_wasi_runner", {"code": "print('well')"})[1]["stdout"] == "well\n"
+    for client in bad + idle:
+        client.close()
+    assert settled(lambda: descriptors(front.pid)) <= before + 1
+    assert front.process.poll() is None
+
+
+def test_overload_is_told_with_a_hint(tmp_path):
+    server = Server(tmp_path, "--max-running", "1", "--max-queued", "1")
+    front = Http(server)
+    body = {"code": "while True: pass", "execution_timeout_ms": 3000}
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: request(front, "POST", "/tools/execute", json.dumps(
+            {"tool": "python_wasi_runner", "parameters": body})), range(6)))
+    refused = [a for a in answers if a.status == 429]
+    assert refused and all(a.headers["Retry-After"] and "OVERLOADED" in a.text for a in refused)
+    front.stop()
+    server.stop()
+
+
+def test_it_ends_when_its_runs_have_ended_and_lives_without_a_supervisor(tmp_path):
+    server = Server(tmp_path)
+    front = Http(server)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(execute, front, "python_wasi_runner", {"code": "import time; time.sleep(1.5); print('done')"})
+        while "in_flight 1" not in request(front, "GET", "/metrics").text:
+            time.sleep(0.02)
+        front.stop()
+        assert slow.result() == (200, slow.result()[1]) and slow.result()[1]["stdout"] == "done\n"
+    front = Http(server)
+    server.stop()
+    assert request(front, "GET", "/health").status == 200
+    assert request(front, "GET", "/ready").status == 503
+    status, result = execute(front, "python_wasi_runner", {"code": "print(1)"})
+    assert (status, result["status"]) == (500, "INTERNAL") and "no supervisor" in result["error"]["message"]
+    front.stop()
+
+
+@pytest.mark.parametrize("options, text", [
+    (["--listen", "8000"], "ADDR:PORT"), (["--listen", "0.0.0.0:8000"], "not on loopback"),
+    (["--listen", "localhost:1"], "IPv4"), (["--listen", "127.0.0.1:99999"], "--listen"), (["--what"], "--help"),
+    (["extra"], "extra")])
+def test_bad_usage_is_one_line(options, text):
+    done = run("http", *options)
+    assert done.returncode == 125 and text in done.err and done.err.count("\n") == 1, done.err
+
+
+def test_a_port_that_is_taken(front):
+    done = subprocess.run([POLYAGENT, "http", "--listen", f"127.0.0.1:{front.port}"], capture_output=True, text=True,
+                          env={**os.environ, "POLYAGENT_SOCKET": "/nonexistent"}, timeout=20)
+    assert done.returncode == 125 and "listen for HTTP" in done.stderr and done.stderr.count("\n") == 1, done.stderr
