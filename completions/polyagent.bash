@@ -14,7 +14,7 @@ _polyagent() {
         -- "$current") ;;
     serve-*) mapfile -t COMPREPLY < <(compgen -W "--socket --max-running --max-queued --spare
         --memory --help" -- "$current") ;;
-    http-*) mapfile -t COMPREPLY < <(compgen -W "--listen --socket --help" -- "$current") ;;
+    http-*) mapfile -t COMPREPLY < <(compgen -W "--listen --socket --drain --help" -- "$current") ;;
     bench-*) mapfile -t COMPREPLY < <(compgen -W "-c --runs --warmup --concurrency --spare --cold
         --json --no-histogram --help" -- "$current") ;;
     cache*) mapfile -t COMPREPLY < <(compgen -W "list verify clear --help" -- "$current") ;;

@@ -18,7 +18,7 @@ end
 for option in socket max-running max-queued spare memory
     complete -c polyagent -n '__fish_seen_subcommand_from serve' -l $option -r
 end
-for option in listen socket
+for option in listen socket drain
     complete -c polyagent -n '__fish_seen_subcommand_from http' -l $option -r
 end
 for option in runs warmup concurrency spare

@@ -62,8 +62,8 @@ class Server:
 class Http:
     """`polyagent http` in front of a Server."""
 
-    def __init__(self, server):
-        self.process = subprocess.Popen([POLYAGENT, "http", "--listen", "127.0.0.1:0"], env=server.env,
+    def __init__(self, server, *options):
+        self.process = subprocess.Popen([POLYAGENT, "http", "--listen", "127.0.0.1:0", *options], env=server.env,
                                         stderr=subprocess.PIPE, text=True)
         line = self.process.stderr.readline()
         assert "listening at http://127.0.0.1:" in line, line

@@ -13,15 +13,14 @@
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
-enum { DRAIN_SECONDS = 30 };
-
 static const char help[] =
     "usage: polyagent http [OPTION]...\n\n"
     "Serves the tools over HTTP, on loopback, from a running polyagent serve.\n\n"
     "  --listen ADDR:PORT   default 127.0.0.1:8000; port 0: any free one\n"
-    "  --socket PATH        of polyagent serve; default as there\n\n"
+    "  --socket PATH        of polyagent serve; default as there\n"
+    "  --drain SECONDS      how long to wait for runs at the end, default 30\n\n"
     "GET /health, /ready, /metrics, /tools/list; POST /tools/execute\n"
-    "SIGTERM and SIGINT end it when the runs under way have ended, after 30 s at most. Modules "
+    "SIGTERM and SIGINT end it when the runs under way have ended, or are cancelled. Modules "
     "may\n"
     "be named as files only beneath /opt/wasm-interpreters.\n\n"
     "Examples:\n"
@@ -72,15 +71,15 @@ static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, 
 }
 
 /* The runs under way come to their end. */
-static void drain(sd_event *event, struct http_server *server) {
-    for (int i = 0; i < DRAIN_SECONDS * 10 && http_server_in_flight(server) > 0; i++) {
+static void drain(sd_event *event, struct http_server *server, uint64_t seconds) {
+    for (uint64_t i = 0; i < seconds * 10 && http_server_in_flight(server) > 0; i++) {
         if (sd_event_run(event, 100000) < 0) return;
     }
     for (int i = 0; i < 5; i++) /* and their answers get out */
         (void)sd_event_run(event, 20000);
 }
 
-static int serve(const struct http_config *config) {
+static int serve(const struct http_config *config, uint64_t drain_seconds) {
     struct error err = {0};
     sd_event *event = NULL;
     struct rlimit files;
@@ -100,7 +99,7 @@ static int serve(const struct http_config *config) {
         while (result >= 0 && !front.ending)
             result = sd_event_run(event, UINT64_MAX);
         if (result < 0) code = cli_fail("http: %s", strerror(-result));
-        drain(event, front.server);
+        drain(event, front.server, drain_seconds);
     }
     http_server_free(front.server);
     sd_event_unref(event);
@@ -110,6 +109,7 @@ static int serve(const struct http_config *config) {
 int cli_http_main(int argc, char **argv) {
     static const struct option table[] = {{"listen", required_argument, NULL, 'l'},
                                           {"socket", required_argument, NULL, 'S'},
+                                          {"drain", required_argument, NULL, 'D'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     struct cli_run defaults;
@@ -117,11 +117,13 @@ int cli_http_main(int argc, char **argv) {
     char path[SOCKET_PATH_BYTES] = "";
     struct error err = {0};
     sigset_t block;
+    uint64_t drain_seconds = 30;
     int option, result = parse_address("127.0.0.1:8000", &config.address);
     opterr = 0;
     while (result == 0 && (option = getopt_long(argc, argv, "+h", table, NULL)) != -1) {
         switch (option) {
         case 'h': (void)fputs(help, stdout); return 0;
+        case 'D': result = cli_number("--drain", optarg, 0, 86400, &drain_seconds); break;
         case 'l': result = parse_address(optarg, &config.address); break;
         case 'S':
             if ((size_t)snprintf(path, sizeof path, "%s", optarg) >= sizeof path || path[0] == 0) {
@@ -144,7 +146,7 @@ int cli_http_main(int argc, char **argv) {
     (void)sigaddset(&block, SIGINT);
     (void)sigprocmask(SIG_BLOCK, &block, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    result = serve(&config);
+    result = serve(&config, drain_seconds);
     cli_run_fini(&defaults);
     return result;
 }

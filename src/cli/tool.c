@@ -35,52 +35,33 @@ static int print_json(json_t *value) {
     return written ? 0 : cli_fail("tool: cannot write the result: %s", strerror(errno));
 }
 
-/* The call's output, in memfds that its worker writes to. */
-struct output {
-    int fds[2]; /* owned */
-};
-
-static int add_output(json_t *all, const struct output *output) {
-    static const char *const names[] = {"stdout", "stderr"};
-    for (int i = 0; i < 2; i++) {
-        struct buffer bytes = {0};
-        int result = lseek(output->fds[i], 0, SEEK_SET) == 0
-                         ? buffer_read_fd(&bytes, output->fds[i], SIZE_MAX / 2)
-                         : -errno;
-        if (result == 0) result = result_add_output(all, names[i], bytes.data, bytes.size);
-        buffer_fini(&bytes);
-        if (result != 0) return -1;
-    }
-    return 0;
-}
-
-/* For cli_perform(). */
+/* For cli_perform(); the context is the two memfds that the worker wrote to. */
 static int print_result(void *context, const struct pa_result *result) {
     json_t *all = result_json(result);
-    int code = all != NULL && add_output(all, context) == 0 ? print_json(all)
-                                                            : cli_fail("tool: out of memory");
+    int code = all != NULL && result_add_outputs(all, context) == 0
+                   ? print_json(all)
+                   : cli_fail("tool: out of memory");
     json_decref(all);
     return code == 0 ? cli_exit_code(result) : code;
 }
 
 static int run(const struct tool_call *call, bool local) {
-    struct output output = {
-        .fds = {memfd_create("stdout", MFD_CLOEXEC), memfd_create("stderr", MFD_CLOEXEC)}};
+    int outputs[2] = {memfd_create("stdout", MFD_CLOEXEC), memfd_create("stderr", MFD_CLOEXEC)};
     struct pa_job job = call->job;
     job.use_output_fds = true;
-    job.stdout_fd = output.fds[0];
-    job.stderr_fd = output.fds[1];
+    job.stdout_fd = outputs[0];
+    job.stderr_fd = outputs[1];
     const struct cli_work work = {.job = &job,
                                   .warm_argc = call->warm_argc,
                                   .local = local,
                                   .module = {.path = call->module_path,
                                              .bytes = call->module.data,
                                              .size = call->module.size}};
-    int code = output.fds[0] >= 0 && output.fds[1] >= 0
-                   ? cli_perform(&work, print_result, &output)
+    int code = outputs[0] >= 0 && outputs[1] >= 0
+                   ? cli_perform(&work, print_result, outputs)
                    : cli_fail("tool: no memory for the output: %s", strerror(errno));
-    fd_closep(&output.fds[0]);
-    fd_closep(&output.fds[1]);
+    fd_closep(&outputs[0]);
+    fd_closep(&outputs[1]);
     return code;
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 enum { MAX_CONNECTIONS = 12000, IDLE_SECONDS = 60, CONNECTION_BYTES = 32 << 10 };
 /* Of a body, beside the module in it. */
@@ -25,6 +26,7 @@ struct http_server {
     int listen_fd; /* -1 until it has stopped listening; then owned */
     sd_event_source *io, *timer;
     struct metrics metrics;
+    TAILQ_HEAD(request_list, request) running;
 };
 
 /* READING -> ROUTED -> (answered at once), or RUNNING -> DONE */
@@ -34,12 +36,13 @@ struct request {
     struct http_server *server;
     struct MHD_Connection *connection;
     enum request_state state;
-    struct buffer body;      /* owned */
-    bool too_large;          /* the rest of the body is read and dropped */
-    json_t *root;            /* owned */
-    unsigned tool;           /* its number in the table */
-    struct remote_run *run;  /* RUNNING only */
-    sd_event_source *hangup; /* RUNNING only */
+    struct buffer body;        /* owned */
+    bool too_large;            /* the rest of the body is read and dropped */
+    json_t *root;              /* owned */
+    unsigned tool;             /* its number in the table */
+    struct remote_run *run;    /* RUNNING only */
+    sd_event_source *hangup;   /* RUNNING only */
+    TAILQ_ENTRY(request) link; /* RUNNING only */
     uint64_t began_ns;
     enum pa_status status; /* DONE */
     json_t *result;        /* DONE; owned; NULL: memory was out */
@@ -127,11 +130,17 @@ static void run_soon(struct http_server *server) {
     (void)sd_event_source_set_enabled(server->timer, SD_EVENT_ONESHOT);
 }
 
-static void go_on(struct request *r) {
+/* RUNNING -> DONE */
+static void leave(struct request *r) {
     r->state = REQUEST_DONE;
     r->run = NULL;
     r->hangup = sd_event_source_disable_unref(r->hangup);
+    TAILQ_REMOVE(&r->server->running, r, link);
     r->server->metrics.in_flight--;
+}
+
+static void go_on(struct request *r) {
+    leave(r);
     MHD_resume_connection(r->connection); /* whose handler is called again, to answer, */
     run_soon(r->server);                  /* by the library's next turn */
 }
@@ -144,14 +153,19 @@ static void on_done(void *context, enum pa_status status, json_t *result) {
     go_on(r);
 }
 
-/* The client is gone, and nobody waits for the result. */
+/* Ends a run whose result nobody will have. Without a result, the connection is closed. */
+static void cancel(struct request *r) {
+    remote_cancel(r->run);
+    r->status = PA_INTERNAL;
+    go_on(r);
+}
+
+/* The client is gone. */
 static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *context) {
-    struct request *r = context;
     (void)source;
     (void)fd;
     (void)events;
-    remote_cancel(r->run);
-    go_on(r);
+    cancel(context);
     return 0;
 }
 
@@ -186,6 +200,7 @@ static enum MHD_Result run(struct request *r, const char *name, const json_t *pa
         return refuse(r, &err);
     }
     r->state = REQUEST_RUNNING;
+    TAILQ_INSERT_TAIL(&server->running, r, link);
     server->metrics.in_flight++;
     MHD_suspend_connection(r->connection);
     return MHD_YES;
@@ -276,11 +291,10 @@ static void completed(void *context, struct MHD_Connection *connection, void **s
     (void)connection;
     (void)code;
     if (r == NULL) return;
-    if (r->run != NULL) {
+    if (r->state == REQUEST_RUNNING) {
         remote_cancel(r->run);
-        r->server->metrics.in_flight--;
+        leave(r);
     }
-    sd_event_source_disable_unref(r->hangup);
     buffer_fini(&r->body);
     json_decref(r->root);
     json_decref(r->result);
@@ -320,6 +334,7 @@ struct http_server *http_server_new(sd_event *event, const struct http_config *c
     }
     *server =
         (struct http_server){.event = sd_event_ref(event), .config = *config, .listen_fd = -1};
+    TAILQ_INIT(&server->running);
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, server,
         MHD_OPTION_SOCK_ADDR, &server->config.address, MHD_OPTION_NOTIFY_COMPLETED, completed,
@@ -361,9 +376,15 @@ uint32_t http_server_in_flight(const struct http_server *server) {
 
 void http_server_free(struct http_server *server) {
     if (server == NULL) return;
+    if (server->daemon != NULL) {
+        struct request *r;
+        while ((r = TAILQ_FIRST(&server->running)) != NULL)
+            cancel(r); /* the library must not be stopped with sleeping connections */
+        (void)MHD_run(server->daemon);
+        MHD_stop_daemon(server->daemon);
+    }
     sd_event_source_disable_unref(server->io);
     sd_event_source_disable_unref(server->timer);
-    if (server->daemon != NULL) MHD_stop_daemon(server->daemon);
     fd_closep(&server->listen_fd);
     sd_event_unref(server->event);
     free(server);

@@ -31,20 +31,6 @@ void remote_cancel(struct remote_run *run) {
     release(run);
 }
 
-static int add_output(const struct remote_run *run, json_t *result) {
-    static const char *const names[] = {"stdout", "stderr"};
-    for (int i = 0; i < 2; i++) {
-        struct buffer bytes = {0};
-        int done = lseek(run->outputs[i], 0, SEEK_SET) == 0
-                       ? buffer_read_fd(&bytes, run->outputs[i], SIZE_MAX / 2)
-                       : -errno;
-        if (done == 0) done = result_add_output(result, names[i], bytes.data, bytes.size);
-        buffer_fini(&bytes);
-        if (done != 0) return done;
-    }
-    return 0;
-}
-
 static int on_reply(sd_event_source *source, int fd, uint32_t events, void *context) {
     struct remote_run *run = context;
     struct pa_result result = {.status = PA_INTERNAL,
@@ -53,14 +39,9 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
     (void)events;
     ssize_t got = recv(fd, &run->reply, sizeof run->reply, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
-    if (got == sizeof run->reply) {
-        struct run_report *report = &run->reply.report;
-        report->message[sizeof report->message - 1] = 0;
-        report->backtrace[sizeof report->backtrace - 1] = 0;
-        result = result_of_reply(&run->reply);
-    }
+    if (got == sizeof run->reply) result = result_of_reply(&run->reply);
     json_t *all = result_json(&result);
-    if (all != NULL && add_output(run, all) != 0) {
+    if (all != NULL && result_add_outputs(all, run->outputs) != 0) {
         json_decref(all);
         all = NULL;
     }

@@ -8,7 +8,7 @@
 #include "supervisor/supervisor.h"
 
 struct socket_reply {
-    struct run_report report;
+    struct run_report report; /* whose texts need not have an end: result_of_reply() sees to that */
     uint32_t layers;
     bool cache_hit;
     uint64_t submitted_ns;

@@ -68,7 +68,5 @@ int socket_call(const char *path, const struct packet *packet, struct socket_rep
         return error_set(err, PA_INTERNAL, "the server at %s hung up before the run's result",
                          path);
     }
-    reply->report.message[sizeof reply->report.message - 1] = 0;
-    reply->report.backtrace[sizeof reply->report.backtrace - 1] = 0;
     return 0;
 }

@@ -3,11 +3,13 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 
+#include <errno.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 json_t *result_json(const struct pa_result *r) {
     const struct pa_usage *u = &r->usage;
@@ -73,7 +75,7 @@ static int to_text(const uint8_t *data, size_t size, struct buffer *text, bool *
     return buffer_append(text, data + start, size - start);
 }
 
-int result_add_output(json_t *result, const char *name, const void *data, size_t size) {
+static int add_output(json_t *result, const char *name, const void *data, size_t size) {
     struct buffer text = {0};
     char key[32];
     bool clean = true;
@@ -94,12 +96,27 @@ int result_add_output(json_t *result, const char *name, const void *data, size_t
     return done;
 }
 
+int result_add_outputs(json_t *result, const int fds[2]) {
+    static const char *const names[] = {"stdout", "stderr"};
+    for (int i = 0; i < 2; i++) {
+        struct buffer bytes = {0};
+        int done =
+            lseek(fds[i], 0, SEEK_SET) == 0 ? buffer_read_fd(&bytes, fds[i], SIZE_MAX / 2) : -errno;
+        if (done == 0) done = add_output(result, names[i], bytes.data, bytes.size);
+        buffer_fini(&bytes);
+        if (done != 0) return -1;
+    }
+    return 0;
+}
+
 static double ms_between(uint64_t from_ns, uint64_t to_ns) {
     return to_ns > from_ns ? (double)(to_ns - from_ns) / (double)NS_PER_MS : 0;
 }
 
 struct pa_result result_of_reply(struct socket_reply *reply) {
     struct run_report *r = &reply->report;
+    r->message[sizeof r->message - 1] = 0;
+    r->backtrace[sizeof r->backtrace - 1] = 0;
     struct pa_result result = {
         .status = r->status <= PA_INTERNAL ? r->status : PA_INTERNAL,
         .exit_code = r->exit_code,

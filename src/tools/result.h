@@ -10,11 +10,11 @@
 /* Without its output; a new object, or NULL when memory runs out. */
 json_t *result_json(const struct pa_result *result);
 
-/* Adds a stream's bytes under `name`, "stdout" or "stderr": as text, and where they are no UTF-8,
- * with replacement characters and once more in base64. -1 when memory runs out. */
-int result_add_output(json_t *result, const char *name, const void *data, size_t size);
+/* Adds what is in the files, stdout and stderr: as text, and where it is no UTF-8, with replacement
+ * characters and once more in base64. -1 when memory runs out, or a file cannot be read. */
+int result_add_outputs(json_t *result, const int fds[2]);
 
-/* A supervisor's reply in the form of a result; it points into the reply. */
+/* A supervisor's reply in the form of a result; it points into the reply, whose texts are ended. */
 struct pa_result result_of_reply(struct socket_reply *reply);
 
 #endif

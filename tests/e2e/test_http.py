@@ -213,6 +213,23 @@ def test_it_ends_when_its_runs_have_ended_and_lives_without_a_supervisor(tmp_pat
     front.stop()
 
 
+def test_runs_that_outlast_its_end_are_cancelled(server):
+    before = settled(lambda: len(children(server.pid)))
+    front = Http(server, "--drain", "1")
+    clients = []
+    body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass"}}).encode()
+    for _ in range(3):
+        clients.append(socket.create_connection(("127.0.0.1", front.port)))
+        clients[-1].sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    while "in_flight 3" not in request(front, "GET", "/metrics").text:
+        time.sleep(0.02)
+    front.stop()
+    assert all(client.recv(100) == b"" for client in clients)
+    for client in clients:
+        client.close()
+    assert settled(lambda: len(children(server.pid))) <= before + 3
+
+
 @pytest.mark.parametrize("options, text", [
     (["--listen", "8000"], "ADDR:PORT"), (["--listen", "0.0.0.0:8000"], "not on loopback"),
     (["--listen", "localhost:1"], "IPv4"), (["--listen", "127.0.0.1:99999"], "--listen"), (["--what"], "--help"),
