@@ -2,6 +2,8 @@
 #ifndef PA_CLI_CLI_H
 #define PA_CLI_CLI_H
 
+#include "supervisor/socket.h"
+
 #include <polyagent.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -57,6 +59,12 @@ int cli_bad_option(char **argv, const char *command);
  * message. */
 int cli_number(const char *what, const char *text, uint64_t low, uint64_t high, uint64_t *out);
 int cli_size(const char *what, const char *text, uint64_t *out);
+
+/* The value of --socket. 0, or an exit code after an error message. */
+int cli_socket_path(const char *text, char out[SOCKET_PATH_BYTES]);
+/* For servers: SIGTERM and SIGINT come by the event loop (signalfd), and a client that hung up is
+ * an error code, not a signal. */
+void cli_leave_signals_to_loop(void);
 
 /* Defaults, then POLYAGENT_WASI_... of the environment. 0 or an exit code. */
 int cli_run_init(struct cli_run *run);

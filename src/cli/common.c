@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,4 +196,19 @@ int cli_run_option(struct cli_run *run, int option, const char *value) {
         return 0;
     default: return cli_fail("option -%c: not known here", option);
     }
+}
+
+int cli_socket_path(const char *text, char out[SOCKET_PATH_BYTES]) {
+    int length = snprintf(out, SOCKET_PATH_BYTES, "%s", text);
+    if (length > 0 && length < SOCKET_PATH_BYTES) return 0;
+    return cli_fail("--socket: a path of 1 to %d bytes", SOCKET_PATH_BYTES - 1);
+}
+
+void cli_leave_signals_to_loop(void) {
+    sigset_t block;
+    (void)sigemptyset(&block);
+    (void)sigaddset(&block, SIGTERM);
+    (void)sigaddset(&block, SIGINT);
+    (void)sigprocmask(SIG_BLOCK, &block, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
 }

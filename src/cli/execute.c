@@ -85,24 +85,17 @@ static int redirect_stdin(struct cli_run *run, const char *module_path) {
     return 0;
 }
 
-/* A descriptor to send: of the module's file, or of a memfd with its bytes. -1 if there is none. */
-static int module_fd(const struct cli_module *module) {
-    if (module->path != NULL) return open(module->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    _cleanup_(fd_closep) int fd = memfd_create("module", MFD_CLOEXEC);
-    if (fd < 0 || fd_write_all(fd, module->bytes, module->size) != 0) return -1;
-    return steal_fd(&fd);
-}
-
 /* By the server of this user, if there is one. 1: there is none. */
 static int run_by_server(const struct cli_work *work, struct socket_reply *reply,
                          struct error *err) {
     char path[SOCKET_PATH_BYTES];
     struct packet packet;
     struct pa_job job = *work->job;
+    const struct cli_module *m = &work->module;
     if (work->local || socket_default_path(path, err) != 0 || access(path, F_OK) != 0) return 1;
     job.argc = socket_job_argc(&job, work->warm_argc);
     if (packet_pack(&packet, &job, err) != 0) return -1;
-    packet.fds[PACKET_MODULE] = module_fd(&work->module);
+    packet.fds[PACKET_MODULE] = socket_module_fd(m->path, m->bytes, m->size);
     int result = packet.fds[PACKET_MODULE] >= 0
                      ? socket_call(path, &packet, reply, err)
                      : 1; /* what is wrong with it is told by the way without a server */

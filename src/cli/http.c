@@ -116,7 +116,6 @@ int cli_http_main(int argc, char **argv) {
     struct http_config config = {.rules.module_paths = module_paths};
     char path[SOCKET_PATH_BYTES] = "";
     struct error err = {0};
-    sigset_t block;
     uint64_t drain_seconds = 30;
     int option, result = parse_address("127.0.0.1:8000", &config.address);
     opterr = 0;
@@ -125,11 +124,7 @@ int cli_http_main(int argc, char **argv) {
         case 'h': (void)fputs(help, stdout); return 0;
         case 'D': result = cli_number("--drain", optarg, 0, 86400, &drain_seconds); break;
         case 'l': result = parse_address(optarg, &config.address); break;
-        case 'S':
-            if ((size_t)snprintf(path, sizeof path, "%s", optarg) >= sizeof path || path[0] == 0) {
-                result = cli_fail("--socket: a path of 1 to %d bytes", SOCKET_PATH_BYTES - 1);
-            }
-            break;
+        case 'S': result = cli_socket_path(optarg, path); break;
         default: result = cli_bad_option(argv, "polyagent http");
         }
     }
@@ -141,11 +136,7 @@ int cli_http_main(int argc, char **argv) {
     if (result != 0) return result;
     config.rules.limits = defaults.job.limits;
     config.socket_path = path;
-    (void)sigemptyset(&block);
-    (void)sigaddset(&block, SIGTERM);
-    (void)sigaddset(&block, SIGINT);
-    (void)sigprocmask(SIG_BLOCK, &block, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    cli_leave_signals_to_loop();
     result = serve(&config, drain_seconds);
     cli_run_fini(&defaults);
     return result;

@@ -141,18 +141,13 @@ int cli_serve_main(int argc, char **argv) {
                                        .may_move = true};
     char path[SOCKET_PATH_BYTES] = "";
     struct error err = {0};
-    sigset_t block;
     uint64_t value = 0;
     int result = 0, option;
     opterr = 0;
     while (result == 0 && (option = getopt_long(argc, argv, "+h", table, NULL)) != -1) {
         switch (option) {
         case 'h': (void)fputs(help, stdout); return 0;
-        case 'S':
-            if ((size_t)snprintf(path, sizeof path, "%s", optarg) >= sizeof path || path[0] == 0) {
-                result = cli_fail("--socket: a path of 1 to %d bytes", SOCKET_PATH_BYTES - 1);
-            }
-            break;
+        case 'S': result = cli_socket_path(optarg, path); break;
         case 'r':
             result = cli_number("--max-running", optarg, 1, 100000, &value);
             config.max_running = (uint32_t)value;
@@ -174,11 +169,6 @@ int cli_serve_main(int argc, char **argv) {
         result = cli_fail("serve: %s", err.text);
     }
     if (result != 0) return result;
-    /* sd-event takes these by signalfd; a client that hung up is an error code, not a signal. */
-    (void)sigemptyset(&block);
-    (void)sigaddset(&block, SIGTERM);
-    (void)sigaddset(&block, SIGINT);
-    (void)sigprocmask(SIG_BLOCK, &block, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    cli_leave_signals_to_loop();
     return serve(config, path);
 }

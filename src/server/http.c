@@ -29,7 +29,7 @@ struct http_server {
     TAILQ_HEAD(request_list, request) running;
 };
 
-/* READING -> ROUTED -> (answered at once), or RUNNING -> DONE */
+/* READING -> answered at once, or RUNNING -> DONE -> answered */
 enum request_state { REQUEST_READING, REQUEST_RUNNING, REQUEST_DONE };
 
 struct request {
@@ -169,13 +169,6 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *con
     return 0;
 }
 
-static unsigned number_of(const char *name) {
-    unsigned number = 0;
-    while (tools[number].name != NULL && strcmp(tools[number].name, name) != 0)
-        number++;
-    return number;
-}
-
 /* Starts the run; the connection sleeps until it has ended. */
 static enum MHD_Result run(struct request *r, const char *name, const json_t *parameters) {
     struct http_server *server = r->server;
@@ -186,7 +179,7 @@ static enum MHD_Result run(struct request *r, const char *name, const json_t *pa
     if (tool_call_init(&call, name, parameters, &server->config.rules, &err) != 0) {
         return refuse(r, &err);
     }
-    r->tool = number_of(name);
+    r->tool = (unsigned)(call.tool - tools);
     r->run = remote_start(server->event, server->config.socket_path, &call, on_done, r, &err);
     tool_call_fini(&call);
     if (r->run == NULL) return refuse(r, &err);

@@ -50,21 +50,15 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
     return 0;
 }
 
-/* The module as the supervisor wants it: a file, or a memfd with its bytes. */
 static int module_fd(const struct tool_call *call, struct error *err) {
-    _cleanup_(fd_closep) int fd = -1;
-    if (call->module_fd >= 0) {
-        fd = fcntl(call->module_fd, F_DUPFD_CLOEXEC, 3);
-    } else if (call->module_path != NULL) {
-        fd = open(call->module_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    } else {
-        fd = memfd_create("module", MFD_CLOEXEC);
-        int result = fd < 0 ? -errno : fd_write_all(fd, call->module.data, call->module.size);
-        if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "keep the module");
-    }
-    if (fd >= 0) return steal_fd(&fd);
-    return error_set_errno(err, errno == ENOENT ? PA_NOT_FOUND : PA_DENIED, errno,
-                           "open the module");
+    int fd = call->module_fd >= 0
+                 ? fcntl(call->module_fd, F_DUPFD_CLOEXEC, 3)
+                 : socket_module_fd(call->module_path, call->module.data, call->module.size);
+    if (fd >= 0) return fd;
+    enum pa_status status = call->module_path == NULL ? PA_INTERNAL
+                            : errno == ENOENT         ? PA_NOT_FOUND
+                                                      : PA_DENIED;
+    return error_set_errno(err, status, errno, "open the module");
 }
 
 static int send_call(struct remote_run *run, const struct tool_call *call, const char *socket_path,

@@ -36,6 +36,9 @@ void socket_server_free(struct socket_server *server);
  * PA_OVERLOADED when the server does not come to take it. */
 int socket_connect(const char *path, bool wait, struct error *err);
 
+/* A module to send: its file, or a memfd with its bytes where `path` is NULL. -1 with errno. */
+int socket_module_fd(const char *path, const void *bytes, size_t size);
+
 /* How many of job->argv to send to a server that keeps interpreters: `warm_argc`, where there is
  * one and the job can do with an interpreter that has started before it. */
 size_t socket_job_argc(const struct pa_job *job, size_t warm_argc);

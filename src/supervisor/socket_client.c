@@ -1,8 +1,11 @@
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "supervisor/socket.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -47,6 +50,15 @@ int socket_connect(const char *path, bool wait, struct error *err) {
         return error_set(err, PA_INTERNAL, "the socket %s belongs to somebody else", path);
     }
     return steal_fd(&fd);
+}
+
+int socket_module_fd(const char *path, const void *bytes, size_t size) {
+    if (path != NULL) return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    _cleanup_(fd_closep) int fd = memfd_create("module", MFD_CLOEXEC);
+    int result = fd < 0 ? -errno : fd_write_all(fd, bytes, size);
+    if (result == 0) return steal_fd(&fd);
+    errno = -result;
+    return -1;
 }
 
 size_t socket_job_argc(const struct pa_job *job, size_t warm_argc) {

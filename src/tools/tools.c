@@ -72,17 +72,18 @@ static int take_env(struct tool_call *call, const json_t *parameters, struct err
 /* Line breaks may be in it, as base64(1) makes them. Its length is checked before it is decoded. */
 static int take_base64(struct tool_call *call, const char *name, const char *encoded,
                        struct error *err) {
-    size_t length = strlen(encoded), most = (size_t)call->job.limits.max_module_bytes, size = 0;
+    size_t length = strlen(encoded), room = length / 4 * 3 + 3, size = 0;
+    size_t most = (size_t)call->job.limits.max_module_bytes;
     const char *end = NULL;
-    if (length / 4 * 3 > most + most / 32 + 4) {
+    if (room > most + most / 32 + 7) {
         return error_set(err, PA_MODULE_TOO_LARGE,
                          "WASM module too large: %s has %zu characters, allowed are %zu bytes",
                          name, length, most);
     }
-    uint8_t *bytes = malloc(length / 4 * 3 + 3);
+    uint8_t *bytes = malloc(room);
     if (bytes == NULL) return error_set(err, PA_INTERNAL, "%s: out of memory", name);
-    call->module = (struct buffer){.data = bytes, .capacity = length / 4 * 3 + 3};
-    if (sodium_base642bin(bytes, length / 4 * 3 + 3, encoded, length, "\r\n", &size, &end,
+    call->module = (struct buffer){.data = bytes, .capacity = room};
+    if (sodium_base642bin(bytes, room, encoded, length, "\r\n", &size, &end,
                           sodium_base64_VARIANT_ORIGINAL) != 0 ||
         end != encoded + length) {
         return error_set(err, PA_INVALID_ARGUMENT, "%s: not base64, at character %td", name,
@@ -205,8 +206,10 @@ int tool_call_init(struct tool_call *call, const char *name, const json_t *param
     int result = schema_check(schema, parameters, "", err);
     json_decref(schema);
     if (result != 0) return -1;
-    *call = (struct tool_call){
-        .rules = rules, .job = {.limits = rules->limits, .stdin_fd = -1}, .module_fd = -1};
+    *call = (struct tool_call){.tool = tool,
+                               .rules = rules,
+                               .job = {.limits = rules->limits, .stdin_fd = -1},
+                               .module_fd = -1};
     take_limits(&call->job, parameters);
     const json_t *input = json_object_get(parameters, "stdin");
     call->job.stdin_data = input != NULL ? json_string_value(input) : "";

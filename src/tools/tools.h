@@ -32,6 +32,7 @@ struct tool_rules {
 
 /* A call on its way to a sandbox. */
 struct tool_call {
+    const struct tool *tool; /* in the table */
     const struct tool_rules *rules;
     struct pa_job
         job;          /* refers to what follows, and to the parameters; no output, no descriptors */
