@@ -1,5 +1,5 @@
 # fish completion for polyagent
-complete -c polyagent -n __fish_use_subcommand -xa 'run python tool serve http doctor bench cache'
+complete -c polyagent -n __fish_use_subcommand -xa 'run python tool serve mcp module doctor bench cache'
 complete -c polyagent -n '__fish_seen_subcommand_from cache' -xa 'list verify clear'
 for option in dir env stdin memory timeout cpu-time fuel output-limit max-module
     complete -c polyagent -n '__fish_seen_subcommand_from run python' -l $option -r
@@ -15,16 +15,17 @@ complete -c polyagent -n '__fish_seen_subcommand_from tool' -xa 'code_executor p
 for option in list local help
     complete -c polyagent -n '__fish_seen_subcommand_from tool' -l $option
 end
-for option in socket max-running max-queued spare memory
+for option in config http grpc socket max-running max-queued spare memory drain
     complete -c polyagent -n '__fish_seen_subcommand_from serve' -l $option -r
 end
-for option in listen socket drain
-    complete -c polyagent -n '__fish_seen_subcommand_from http' -l $option -r
-end
+complete -c polyagent -n '__fish_seen_subcommand_from serve' -l print-config
+complete -c polyagent -n '__fish_seen_subcommand_from mcp' -l config -r
+complete -c polyagent -n '__fish_seen_subcommand_from mcp' -l local
+complete -c polyagent -n '__fish_seen_subcommand_from module' -xa 'list push pull inspect remove'
 for option in runs warmup concurrency spare
     complete -c polyagent -n '__fish_seen_subcommand_from bench' -l $option -r
 end
 for option in cold json no-histogram
     complete -c polyagent -n '__fish_seen_subcommand_from bench' -l $option
 end
-complete -c polyagent -n '__fish_seen_subcommand_from serve http bench doctor' -l help
+complete -c polyagent -n '__fish_seen_subcommand_from serve mcp module bench doctor' -l help

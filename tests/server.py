@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -30,12 +31,32 @@ def settled(probe, seconds=10):
 
 
 class Server:
-    def __init__(self, folder, *options):
+    """`polyagent serve`; with http or grpc, `port` and `grpc` are where it listens, and `front` is the process that
+    does."""
+
+    def __init__(self, folder, *options, http=False, grpc=False, env=None):
         self.socket = folder / "s.sock"
-        self.env = {**os.environ, "POLYAGENT_SOCKET": str(self.socket)}
-        self.process = subprocess.Popen([POLYAGENT, "serve", *options], env=self.env, stderr=subprocess.PIPE, text=True)
-        line = self.process.stderr.readline()
-        assert "listening at" in line, line
+        self.env = {**os.environ, "POLYAGENT_SOCKET": str(self.socket), **(env or {})}
+        self.log = folder / "server.log"
+        listen = ["--http", "127.0.0.1:0" if http else "off", "--grpc", "127.0.0.1:0" if grpc else "off"]
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen([POLYAGENT, "serve", *listen, *options], env=self.env, stderr=log)
+        found, until = {}, time.monotonic() + 120
+        while "listening" not in found:
+            assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()
+            found = dict(re.findall(r"^polyagent: (http|grpc|listening) at (\S+)$", self.log.read_text(), re.M))
+            time.sleep(0.02)
+        self.base = found.get("http")
+        self.port = int(found["http"].rsplit(":", 1)[1]) if "http" in found else None
+        self.grpc = found.get("grpc")
+
+    @property
+    def front(self):
+        return next(p for p in children(self.pid) if b"front" in pathlib.Path(f"/proc/{p}/cmdline").read_bytes())
+
+    def events(self):
+        """What it has logged."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     @property
     def pid(self):
@@ -51,29 +72,9 @@ class Server:
         done = self.python(code, "--stats=json", *options)
         return json.loads(done.err.splitlines()[-1])
 
-    def stop(self):
+    def stop(self, code=0):
         pids = children(self.pid) if self.process.poll() is None else []
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0, self.process.stderr.read()
+        assert self.process.wait(60) == code, self.log.read_text()
         assert not [p for p in pids if os.path.exists(f"/proc/{p}")]
         assert not self.socket.exists()
-
-
-class Http:
-    """`polyagent http` in front of a Server."""
-
-    def __init__(self, server, *options):
-        self.process = subprocess.Popen([POLYAGENT, "http", "--listen", "127.0.0.1:0", *options], env=server.env,
-                                        stderr=subprocess.PIPE, text=True)
-        line = self.process.stderr.readline()
-        assert "listening at http://127.0.0.1:" in line, line
-        self.port = int(line.rsplit(":", 1)[1])
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(40) == 0, self.process.stderr.read()
-        self.process.stderr.close()

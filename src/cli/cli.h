@@ -108,7 +108,8 @@ int cli_tool_main(int argc, char **argv);
 int cli_cache_main(int argc, char **argv);
 int cli_bench_main(int argc, char **argv);
 int cli_doctor_main(int argc, char **argv);
-int cli_http_main(int argc, char **argv);
+int cli_mcp_main(int argc, char **argv);
+int cli_module_main(int argc, char **argv);
 int cli_serve_main(int argc, char **argv);
 
 #endif

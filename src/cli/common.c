@@ -1,5 +1,7 @@
 #include "cli/cli.h"
 
+#include "config/config.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -78,43 +80,20 @@ int cli_size(const char *what, const char *text, uint64_t *out) {
 static const char wanted_memory[] = "a size of 64K to 4G, such as 256M";
 static const char wanted_time[] = "a duration such as 500ms, 30s or 2m (0 = no limit)";
 
-/* Limits by their name in the configuration, POLYAGENT_WASI_<NAME> in the environment. */
-static int limits_from_environment(struct pa_limits *limits) {
-    const struct {
-        const char *name;
-        uint64_t *value;
-        uint64_t low, high;
-    } keys[] = {
-        {"POLYAGENT_WASI_MEMORY_LIMIT_BYTES", &limits->memory_limit_bytes, 65536,
-         UINT64_C(4) << 30},
-        {"POLYAGENT_WASI_MAX_FUEL", &limits->max_fuel, 0, INT64_MAX},
-        {"POLYAGENT_WASI_EXECUTION_TIMEOUT_MS", &limits->execution_timeout_ms, 0, INT64_MAX},
-        {"POLYAGENT_WASI_CPU_TIME_MS", &limits->cpu_time_ms, 0, INT64_MAX},
-        {"POLYAGENT_WASI_MAX_MODULE_BYTES", &limits->max_module_bytes, 1, INT64_MAX},
-        {"POLYAGENT_WASI_OUTPUT_LIMIT_BYTES", &limits->output_limit_bytes, 0, INT64_MAX},
-        {"POLYAGENT_WASI_WORKSPACE_BYTES", &limits->workspace_bytes, 0, INT64_MAX},
-        {"POLYAGENT_WASI_WORKSPACE_INODES", &limits->workspace_inodes, 0, INT64_MAX},
-    };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const char *text = getenv(keys[i].name);
-        if (text == NULL) continue;
-        int code = parse_into(keys[i].name, text, no_suffixes, keys[i].low, keys[i].high,
-                              "a number in its range", keys[i].value);
-        if (code != 0) return code;
-    }
-    return 0;
-}
-
 int cli_run_init(struct cli_run *run) {
+    struct config config;
+    struct error err = {0};
     *run = (struct cli_run){.job = {.stdin_fd = STDIN_FILENO,
                                     .use_stdin_fd = true,
                                     .stdout_fd = STDOUT_FILENO,
                                     .stderr_fd = STDERR_FILENO,
                                     .use_output_fds = true}};
-    pa_limits_default(&run->job.limits);
     run->job.mounts = run->mounts;
     run->job.env = run->env;
-    return limits_from_environment(&run->job.limits);
+    if (config_load(&config, NULL, &err) != 0) return cli_fail("%s", err.text);
+    run->job.limits = config.limits;
+    config_fini(&config);
+    return 0;
 }
 
 void cli_run_fini(struct cli_run *run) {
@@ -209,6 +188,7 @@ void cli_leave_signals_to_loop(void) {
     (void)sigemptyset(&block);
     (void)sigaddset(&block, SIGTERM);
     (void)sigaddset(&block, SIGINT);
+    (void)sigaddset(&block, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &block, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 }

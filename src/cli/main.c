@@ -9,8 +9,9 @@ static const char help[] = "polyagent runs code that nobody trusts in a WebAssem
                            "  run      run a WASI module (.wasm, .wat)\n"
                            "  python   run Python source\n"
                            "  tool     call a tool as an agent would, JSON in and out\n"
-                           "  serve    keep interpreters warm for the other commands\n"
-                           "  http     the tools over HTTP, from a running serve\n"
+                           "  serve    the server: gRPC, HTTP, MCP, and warm interpreters\n"
+                           "  mcp      the tools for an MCP host, on stdin and stdout\n"
+                           "  module   the registry: named modules\n"
                            "  doctor   which isolation layers this machine gives\n"
                            "  bench    measure runs: latency, throughput, memory\n"
                            "  cache    list, verify or clear the compiled modules\n\n"
@@ -23,9 +24,11 @@ int main(int argc, char **argv) {
         const char *name;
         int (*main)(int argc, char **argv);
     } commands[] = {
-        {"run", cli_run_main},     {"python", cli_python_main}, {"tool", cli_tool_main},
-        {"serve", cli_serve_main}, {"http", cli_http_main},     {"doctor", cli_doctor_main},
-        {"bench", cli_bench_main}, {"cache", cli_cache_main},   {NULL, NULL},
+        {"run", cli_run_main},       {"python", cli_python_main},
+        {"tool", cli_tool_main},     {"serve", cli_serve_main},
+        {"mcp", cli_mcp_main},       {"module", cli_module_main},
+        {"doctor", cli_doctor_main}, {"bench", cli_bench_main},
+        {"cache", cli_cache_main},   {NULL, NULL},
     };
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *self = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";

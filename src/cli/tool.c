@@ -51,12 +51,15 @@ static int run(const struct tool_call *call, bool local) {
     job.use_output_fds = true;
     job.stdout_fd = outputs[0];
     job.stderr_fd = outputs[1];
-    const struct cli_work work = {.job = &job,
-                                  .warm_argc = call->warm_argc,
-                                  .local = local,
-                                  .module = {.path = call->module_path,
-                                             .bytes = call->module.data,
-                                             .size = call->module.size}};
+    char opened[32];
+    const char *path = call->module_path;
+    (void)snprintf(opened, sizeof opened, "/proc/self/fd/%d", call->module_fd);
+    if (call->module_fd >= 0) path = opened; /* one of the registry */
+    const struct cli_work work = {
+        .job = &job,
+        .warm_argc = call->warm_argc,
+        .local = local,
+        .module = {.path = path, .bytes = call->module.data, .size = call->module.size}};
     int code = outputs[0] >= 0 && outputs[1] >= 0
                    ? cli_perform(&work, print_result, outputs)
                    : cli_fail("tool: no memory for the output: %s", strerror(errno));
@@ -87,12 +90,18 @@ static json_t *read_parameters(const char *text) {
 }
 
 static int call_tool(const char *name, const char *text, bool local) {
-    struct cli_run defaults;
+    struct config config;
+    struct tool_rules rules;
     struct tool_call call;
     struct error err = {0};
-    int code = cli_run_init(&defaults);
-    if (code != 0) return code;
-    const struct tool_rules rules = {.limits = defaults.job.limits};
+    int code;
+    if (config_load(&config, NULL, &err) != 0) return cli_fail("tool: %s", err.text);
+    if (tool_rules_init(&rules, &config, &err) != 0) {
+        config_fini(&config);
+        return cli_fail("tool: %s", err.text);
+    }
+    rules.ceilings = NULL; /* it is the user's own machine */
+    rules.module_paths = NULL;
     json_t *parameters = read_parameters(text);
     if (parameters == NULL) {
         code = CLI_EXIT_FAILURE;
@@ -107,7 +116,8 @@ static int call_tool(const char *name, const char *text, bool local) {
         tool_call_fini(&call);
     }
     json_decref(parameters);
-    cli_run_fini(&defaults);
+    tool_rules_fini(&rules);
+    config_fini(&config);
     return code;
 }
 

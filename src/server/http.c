@@ -1,54 +1,20 @@
-#include "server/http.h"
+#include "server/http_internal.h"
 
 #include "base/cleanup.h"
-#include "base/clock.h"
-#include "server/metrics.h"
-#include "server/remote.h"
-#include "supervisor/socket.h"
+#include "base/log.h"
 #include "tools/result.h"
 
-#include <microhttpd.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
+#include <sys/resource.h>
 
-enum { MAX_CONNECTIONS = 12000, IDLE_SECONDS = 60, CONNECTION_BYTES = 32 << 10 };
+enum { IDLE_SECONDS = 60, CONNECTION_BYTES = 32 << 10, MAX_PEM_BYTES = 1 << 20 };
+enum { BEHIND_BYTES = 1 << 20, EVENT_BLOCK_BYTES = 32 << 10 };
 /* Of a body, beside the module in it. */
 #define BODY_BYTES ((size_t)4 << 20)
-#define TYPE_JSON "application/json"
-#define TYPE_METRICS "text/plain; version=0.0.4"
 
-struct http_server {
-    sd_event *event;
-    struct http_config config;
-    struct MHD_Daemon *daemon;
-    int listen_fd; /* -1 until it has stopped listening; then owned */
-    sd_event_source *io, *timer;
-    struct metrics metrics;
-    TAILQ_HEAD(request_list, request) running;
-};
-
-/* READING -> answered at once, or RUNNING -> DONE -> answered */
-enum request_state { REQUEST_READING, REQUEST_RUNNING, REQUEST_DONE };
-
-struct request {
-    struct http_server *server;
-    struct MHD_Connection *connection;
-    enum request_state state;
-    struct buffer body;        /* owned */
-    bool too_large;            /* the rest of the body is read and dropped */
-    json_t *root;              /* owned */
-    unsigned tool;             /* its number in the table */
-    struct remote_run *run;    /* RUNNING only */
-    sd_event_source *hangup;   /* RUNNING only */
-    TAILQ_ENTRY(request) link; /* RUNNING only */
-    uint64_t began_ns;
-    enum pa_status status; /* DONE */
-    json_t *result;        /* DONE; owned; NULL: memory was out */
-};
-
-static unsigned http_status_of(enum pa_status status) {
+unsigned http_status_of(enum pa_status status) {
     switch (status) {
     case PA_MODULE_TOO_LARGE: return MHD_HTTP_CONTENT_TOO_LARGE;
     case PA_INVALID_MODULE:
@@ -61,68 +27,61 @@ static unsigned http_status_of(enum pa_status status) {
     }
 }
 
-/* Takes over `text`, from malloc(); NULL closes the connection. */
-static enum MHD_Result send_text(struct request *r, unsigned status, const char *type, char *text,
-                                 const char *header, const char *value) {
-    if (text == NULL) return MHD_NO;
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL) {
-        free(text);
-        return MHD_NO;
-    }
-    enum MHD_Result result = MHD_add_response_header(response, "Content-Type", type);
-    if (result == MHD_YES && header != NULL) {
-        result = MHD_add_response_header(response, header, value);
+/* Takes over the response; NULL closes the connection. */
+static enum MHD_Result queue(struct request *r, unsigned status, const char *type,
+                             const char *allow, struct MHD_Response *response) {
+    if (response == NULL) return MHD_NO;
+    enum MHD_Result result = MHD_YES;
+    const char *const headers[][2] = {
+        {"Content-Type", type},
+        {"X-Request-Id", r->caller.request_id[0] != 0 ? r->caller.request_id : NULL},
+        {"traceparent", r->caller.traceparent[0] != 0 ? r->caller.traceparent : NULL},
+        {"Retry-After", status == MHD_HTTP_TOO_MANY_REQUESTS ? "1" : NULL},
+        {"WWW-Authenticate", status == MHD_HTTP_UNAUTHORIZED ? "Bearer" : NULL},
+        {"Allow", allow},
+        {"Mcp-Session-Id", r->mcp_session[0] != 0 ? r->mcp_session : NULL},
+        {"X-Content-Type-Options", "nosniff"}};
+    for (size_t i = 0; i < sizeof headers / sizeof *headers && result == MHD_YES; i++) {
+        if (headers[i][1] != NULL)
+            result = MHD_add_response_header(response, headers[i][0], headers[i][1]);
     }
     if (result == MHD_YES) result = MHD_queue_response(r->connection, status, response);
     MHD_destroy_response(response);
-    metrics_count_request(&r->server->metrics, status);
+    if (status / 100 < 6) r->server->service->metrics.http[status / 100]++;
     return result;
 }
 
-/* Takes over `value`. */
-static enum MHD_Result send_json(struct request *r, unsigned status, json_t *value,
-                                 const char *header, const char *header_value) {
+enum MHD_Result http_send_text(struct request *r, unsigned status, const char *type, char *text) {
+    if (text == NULL) return MHD_NO;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) free(text);
+    return queue(r, status, type, NULL, response);
+}
+
+enum MHD_Result http_send_json(struct request *r, unsigned status, json_t *value) {
     char *text = value != NULL ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(value);
-    return send_text(r, status, TYPE_JSON, text, header, header_value);
+    return http_send_text(r, status, "application/json", text);
 }
 
-static enum MHD_Result send_error(struct request *r, unsigned status, const char *message) {
-    return send_json(r, status, json_pack("{s:{s:s}}", "error", "message", message), NULL, NULL);
+enum MHD_Result http_send_empty(struct request *r, unsigned status) {
+    return queue(r, status, NULL, NULL,
+                 MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
 
-/* Takes over `result`, as a run's, or for one that was refused. */
-static enum MHD_Result send_result(struct request *r, enum pa_status status, json_t *result) {
-    bool later = status == PA_OVERLOADED;
-    return send_json(r, http_status_of(status), result, later ? "Retry-After" : NULL, "1");
+enum MHD_Result http_send_not_allowed(struct request *r, const char *methods) {
+    return queue(r, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, methods,
+                 MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
 
-static enum MHD_Result refuse(struct request *r, const struct error *err) {
-    const struct pa_result refused = {.status = err->code, .message = (char *)(uintptr_t)err->text};
-    return send_result(r, err->code, result_json(&refused));
+enum MHD_Result http_refuse(struct request *r, const struct error *err) {
+    return http_send_json(r, http_status_of(err->code), service_refusal(&r->caller, err));
 }
 
-static enum MHD_Result get_health(struct request *r) {
-    return send_json(r, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"), NULL, NULL);
-}
-
-static enum MHD_Result get_ready(struct request *r) {
-    struct error err = {0};
-    _cleanup_(fd_closep) int fd = socket_connect(r->server->config.socket_path, false, &err);
-    return fd >= 0 ? send_json(r, MHD_HTTP_OK, json_pack("{s:s}", "status", "ready"), NULL, NULL)
-                   : send_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, err.text);
-}
-
-static enum MHD_Result get_metrics(struct request *r) {
-    struct buffer text = {0};
-    if (metrics_write(&r->server->metrics, &text) != 0) buffer_fini(&text);
-    return send_text(r, MHD_HTTP_OK, TYPE_METRICS, (char *)text.data, NULL, NULL);
-}
-
-static enum MHD_Result get_tools(struct request *r) {
-    return send_json(r, MHD_HTTP_OK, tools_list(), NULL, NULL);
+bool http_accepts_events(const struct request *r) {
+    const char *accept = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Accept");
+    return accept != NULL && strstr(accept, "text/event-stream") != NULL;
 }
 
 static void run_soon(struct http_server *server) {
@@ -130,34 +89,32 @@ static void run_soon(struct http_server *server) {
     (void)sd_event_source_set_enabled(server->timer, SD_EVENT_ONESHOT);
 }
 
-/* RUNNING -> DONE */
+/* The operation is over; nothing is to be cancelled any more. */
 static void leave(struct request *r) {
-    r->state = REQUEST_DONE;
-    r->run = NULL;
+    if (r->cancel == NULL) return;
+    r->cancel = NULL;
     r->hangup = sd_event_source_disable_unref(r->hangup);
-    TAILQ_REMOVE(&r->server->running, r, link);
-    r->server->metrics.in_flight--;
+    TAILQ_REMOVE(&r->server->busy, r, link);
+    r->server->busy_count--;
 }
 
-static void go_on(struct request *r) {
-    leave(r);
-    MHD_resume_connection(r->connection); /* whose handler is called again, to answer, */
+static void wake(struct request *r) {
+    if (r->state == REQUEST_STREAMING && !r->sleeping) return;
+    r->sleeping = false;
+    MHD_resume_connection(r->connection); /* its handler is called again */
     run_soon(r->server);                  /* by the library's next turn */
 }
 
-static void on_done(void *context, enum pa_status status, json_t *result) {
-    struct request *r = context;
-    r->status = status;
-    r->result = result;
-    metrics_count_run(&r->server->metrics, r->tool, status, clock_now_ns() - r->began_ns);
-    go_on(r);
-}
-
-/* Ends a run whose result nobody will have. Without a result, the connection is closed. */
 static void cancel(struct request *r) {
-    remote_cancel(r->run);
-    r->status = PA_INTERNAL;
-    go_on(r);
+    void (*end)(void *) = r->cancel;
+    leave(r);
+    end(r->operation);
+    if (r->state == REQUEST_RUNNING) {
+        r->state = REQUEST_DONE; /* without an answer: the connection is closed */
+        wake(r);
+    } else {
+        http_stream_end(r);
+    }
 }
 
 /* The client is gone. */
@@ -169,83 +126,103 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *con
     return 0;
 }
 
-/* Starts the run; the connection sleeps until it has ended. */
-static enum MHD_Result run(struct request *r, const char *name, const json_t *parameters) {
+static int watch(struct request *r, void (*end)(void *), void *operation) {
     struct http_server *server = r->server;
-    struct tool_call call;
-    struct error err = {0};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (tool_call_init(&call, name, parameters, &server->config.rules, &err) != 0) {
-        return refuse(r, &err);
-    }
-    r->tool = (unsigned)(call.tool - tools);
-    r->run = remote_start(server->event, server->config.socket_path, &call, on_done, r, &err);
-    tool_call_fini(&call);
-    if (r->run == NULL) return refuse(r, &err);
-    int result = info == NULL ? -EBADF
-                              : sd_event_add_io(server->event, &r->hangup, info->connect_fd,
-                                                EPOLLRDHUP | EPOLLHUP, on_hangup, r);
-    if (result < 0) {
-        remote_cancel(r->run);
-        r->run = NULL;
-        error_set_errno(&err, PA_INTERNAL, -result, "watch the connection");
-        return refuse(r, &err);
-    }
+    int result = info == NULL
+                     ? -EBADF
+                     : sd_event_add_io(server->service->event, &r->hangup, info->connect_fd,
+                                       EPOLLRDHUP | EPOLLHUP, on_hangup, r);
+    if (result < 0) return result;
+    r->cancel = end;
+    r->operation = operation;
+    TAILQ_INSERT_TAIL(&server->busy, r, link);
+    server->busy_count++;
+    return 0;
+}
+
+static enum MHD_Result refuse_unwatched(struct request *r, int number, void (*end)(void *),
+                                        void *operation) {
+    struct error err = {0};
+    end(operation);
+    error_set_errno(&err, PA_INTERNAL, -number, "watch the connection");
+    return http_refuse(r, &err);
+}
+
+enum MHD_Result http_wait(struct request *r, void (*end)(void *), void *operation) {
+    int result = watch(r, end, operation);
+    if (result < 0) return refuse_unwatched(r, result, end, operation);
     r->state = REQUEST_RUNNING;
-    TAILQ_INSERT_TAIL(&server->running, r, link);
-    server->metrics.in_flight++;
     MHD_suspend_connection(r->connection);
     return MHD_YES;
 }
 
-/* {"tool": NAME, "parameters": {...}} */
-static enum MHD_Result post_execute(struct request *r) {
-    struct error err = {0};
-    json_error_t error;
-    const char *text = r->body.size > 0 ? (const char *)r->body.data : "";
-    r->root = json_loadb(text, r->body.size, JSON_REJECT_DUPLICATES, &error);
-    const char *name = json_string_value(json_object_get(r->root, "tool"));
-    json_t *parameters = json_object_get(r->root, "parameters");
-    if (r->root == NULL) {
-        error_set(&err, PA_INVALID_ARGUMENT, "the body is no JSON: line %d, column %d: %s",
-                  error.line, error.column, error.text);
-    } else if (name == NULL) {
-        error_set(&err, PA_INVALID_ARGUMENT, "tool: must be a string, the tool's name");
-    } else if (parameters != NULL) {
-        return run(r, name, parameters);
-    } else {
-        error_set(&err, PA_INVALID_ARGUMENT, "parameters: must be an object");
-    }
-    return refuse(r, &err);
+void http_finish(struct request *r, unsigned status, json_t *answer) {
+    leave(r);
+    r->state = REQUEST_DONE;
+    r->status = status;
+    r->answer = answer;
+    wake(r);
 }
 
-static const struct route {
-    const char *method, *path;
-    enum MHD_Result (*answer)(struct request *request);
-} routes[] = {{"GET", "/health", get_health},
-              {"GET", "/ready", get_ready},
-              {"GET", "/metrics", get_metrics},
-              {"GET", "/tools/list", get_tools},
-              {"POST", "/tools/execute", post_execute}};
+/* Gives the library what is pending; without any, the connection sleeps. */
+static ssize_t read_events(void *context, uint64_t position, char *out, size_t most) {
+    struct request *r = context;
+    (void)position;
+    size_t left = r->pending.size - r->sent, size = left < most ? left : most;
+    if (size == 0 && r->ended) return MHD_CONTENT_READER_END_OF_STREAM;
+    if (size == 0) {
+        r->sleeping = true;
+        MHD_suspend_connection(r->connection);
+        return 0;
+    }
+    memcpy(out, r->pending.data + r->sent, size);
+    r->sent += size;
+    if (r->sent == r->pending.size) {
+        r->sent = r->pending.size = 0;
+        if (r->paused && r->cancel != NULL && r->resume != NULL) r->resume(r->operation);
+        r->paused = false;
+    }
+    return (ssize_t)size;
+}
 
-static enum MHD_Result route(struct request *r, const char *method, const char *path) {
-    if (r->too_large) {
-        return send_error(r, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
+enum MHD_Result http_stream(struct request *r, void (*end)(void *), void *operation) {
+    int result = watch(r, end, operation);
+    if (result < 0) return refuse_unwatched(r, result, end, operation);
+    r->state = REQUEST_STREAMING;
+    struct MHD_Response *response = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, EVENT_BLOCK_BYTES, read_events, r, NULL);
+    if (response != NULL) (void)MHD_add_response_header(response, "Cache-Control", "no-store");
+    return queue(r, MHD_HTTP_OK, "text/event-stream", NULL, response);
+}
+
+void http_stream_event(struct request *r, const char *event, json_t *data) {
+    char *text = data != NULL ? json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    json_decref(data);
+    if (text == NULL ||
+        (event != NULL && (buffer_append(&r->pending, "event: ", 7) != 0 ||
+                           buffer_append(&r->pending, event, strlen(event)) != 0 ||
+                           buffer_append(&r->pending, "\n", 1) != 0)) ||
+        buffer_append(&r->pending, "data: ", 6) != 0 ||
+        buffer_append(&r->pending, text, strlen(text)) != 0 ||
+        buffer_append(&r->pending, "\n\n", 2) != 0) {
+        log_event(LOG_ERROR, "http", "an event is lost: out of memory",
+                  {"request_id", r->caller.request_id, 0});
     }
-    if (strcmp(method, "HEAD") == 0) method = "GET"; /* the body is left out by the library */
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (strcmp(routes[i].path, path) != 0) continue;
-        if (strcmp(routes[i].method, method) == 0) return routes[i].answer(r);
-        return send_json(r, MHD_HTTP_METHOD_NOT_ALLOWED,
-                         json_pack("{s:{s:s}}", "error", "message", "not by this method"), "Allow",
-                         routes[i].method);
-    }
-    return send_error(r, MHD_HTTP_NOT_FOUND, "there is no such path");
+    free(text);
+    r->paused = r->paused || r->pending.size - r->sent > BEHIND_BYTES;
+    wake(r);
+}
+
+void http_stream_end(struct request *r) {
+    leave(r);
+    r->ended = true;
+    wake(r);
 }
 
 static void take_body(struct request *r, const char *data, size_t size) {
-    size_t most = (size_t)r->server->config.rules.limits.max_module_bytes / 3 * 4 + BODY_BYTES;
+    size_t most = (size_t)r->server->service->rules.limits.max_module_bytes / 3 * 4 + BODY_BYTES;
     if (r->too_large) return;
     r->too_large = size > most - r->body.size || buffer_append(&r->body, data, size) != 0;
     if (r->too_large) buffer_fini(&r->body);
@@ -260,8 +237,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     if (r == NULL) {
         r = calloc(1, sizeof *r);
         if (r == NULL) return MHD_NO;
-        *r = (struct request){
-            .server = context, .connection = connection, .began_ns = clock_now_ns()};
+        *r = (struct request){.server = context, .connection = connection};
         *slot = r;
         return MHD_YES;
     }
@@ -270,11 +246,13 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         *size = 0;
         return MHD_YES;
     }
-    if (r->state == REQUEST_READING) return route(r, method, path);
-    if (r->state == REQUEST_RUNNING) return MHD_YES;
-    json_t *result = r->result;
-    r->result = NULL;
-    return send_result(r, r->status, result);
+    if (r->state == REQUEST_READING) return http_route(r, method, path);
+    if (r->state != REQUEST_DONE || r->status == 0) {
+        return r->state == REQUEST_DONE ? MHD_NO : MHD_YES;
+    }
+    return r->answer != NULL                ? http_send_json(r, r->status, steal_ptr(r->answer))
+           : r->status == MHD_HTTP_ACCEPTED ? http_send_empty(r, r->status)
+                                            : MHD_NO;
 }
 
 static void completed(void *context, struct MHD_Connection *connection, void **slot,
@@ -284,13 +262,16 @@ static void completed(void *context, struct MHD_Connection *connection, void **s
     (void)connection;
     (void)code;
     if (r == NULL) return;
-    if (r->state == REQUEST_RUNNING) {
-        remote_cancel(r->run);
+    if (r->cancel != NULL) {
+        void (*end)(void *) = r->cancel;
         leave(r);
+        end(r->operation);
     }
     buffer_fini(&r->body);
-    json_decref(r->root);
-    json_decref(r->result);
+    buffer_fini(&r->pending);
+    buffer_fini(&r->held[0]);
+    buffer_fini(&r->held[1]);
+    json_decref(r->answer);
     free(r);
     *slot = NULL;
 }
@@ -318,34 +299,88 @@ static int on_timer(sd_event_source *source, uint64_t now_us, void *context) {
     return turn(context);
 }
 
-struct http_server *http_server_new(sd_event *event, const struct http_config *config,
-                                    struct error *err) {
+static int read_pem(const char *path, char **text, struct error *err) {
+    struct buffer bytes = {0};
+    if (path[0] == 0) return 0;
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int result = fd >= 0 ? buffer_read_fd(&bytes, fd, MAX_PEM_BYTES) : -errno;
+    if (result == 0 && bytes.size == 0) result = -ENODATA;
+    *text = (char *)bytes.data;
+    return result == 0 ? 0
+                       : error_set_errno(err, PA_INVALID_ARGUMENT, -result, "server.tls: %s", path);
+}
+
+/* What the library has to say beside its results: of no interest above the level debug. */
+static void log_line(void *context, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+static void log_line(void *context, const char *format, va_list args) {
+    char text[512];
+    (void)context;
+    if (!log_enabled(LOG_DEBUG, "http")) return;
+    (void)vsnprintf(text, sizeof text, format, args);
+    text[strcspn(text, "\r\n")] = 0;
+    log_event(LOG_DEBUG, "http", "library", {"text", text, 0});
+}
+
+static struct MHD_Daemon *start(struct http_server *server, int listen_fd) {
+    const struct config *config = &server->service->config;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
+        {server->client_ca != NULL ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0,
+         server->client_ca},
+        {MHD_OPTION_END, 0, NULL}};
+    bool secure = server->certificate != NULL;
+    struct rlimit files = {.rlim_cur = 1024};
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    unsigned most = (unsigned)(files.rlim_cur / 2 < config->max_connections
+                                   ? files.rlim_cur / 2 /* the rest is for runs, and for gRPC */
+                                   : config->max_connections);
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+            (secure ? MHD_USE_TLS : MHD_NO_FLAG),
+        0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
+        MHD_OPTION_LISTEN_SOCKET, (MHD_socket)listen_fd, MHD_OPTION_NOTIFY_COMPLETED, completed,
+        server, MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+        MHD_OPTION_ARRAY, secure ? tls : tls + 3, MHD_OPTION_END);
+}
+
+struct http_server *http_server_new(struct service *service, struct tasks *tasks, struct mcp *mcp,
+                                    int listen_fd, struct error *err) {
     struct http_server *server = calloc(1, sizeof *server);
     if (server == NULL) {
+        (void)close(listen_fd);
         error_set(err, PA_INTERNAL, "http: out of memory");
         return NULL;
     }
-    *server =
-        (struct http_server){.event = sd_event_ref(event), .config = *config, .listen_fd = -1};
-    TAILQ_INIT(&server->running);
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, server,
-        MHD_OPTION_SOCK_ADDR, &server->config.address, MHD_OPTION_NOTIFY_COMPLETED, completed,
-        server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_BYTES, MHD_OPTION_END);
+    *server = (struct http_server){
+        .service = service, .tasks = tasks, .mcp = mcp, .listen_fd = listen_fd};
+    TAILQ_INIT(&server->busy);
+    const struct config *config = &service->config;
+    if (read_pem(config->certificate, &server->certificate, err) != 0 ||
+        read_pem(config->key, &server->key, err) != 0 ||
+        read_pem(config->client_ca, &server->client_ca, err) != 0) {
+        http_server_free(server);
+        return NULL;
+    }
+    server->daemon = start(server, listen_fd);
     const union MHD_DaemonInfo *info =
         server->daemon != NULL ? MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)
                                : NULL;
     if (info == NULL) {
-        error_set_errno(err, PA_INTERNAL, errno, "listen for HTTP");
+        error_set(err, PA_INVALID_ARGUMENT, "http: cannot start%s",
+                  server->certificate != NULL ? ": are server.tls.certificate and .key a pair?"
+                                              : "");
         http_server_free(server);
         return NULL;
     }
-    int result = sd_event_add_io(event, &server->io, info->epoll_fd, EPOLLIN, on_io, server);
+    server->listen_fd = -1; /* the library's now */
+    int result =
+        sd_event_add_io(service->event, &server->io, info->epoll_fd, EPOLLIN, on_io, server);
     if (result >= 0) {
-        result = sd_event_add_time_relative(event, &server->timer, CLOCK_MONOTONIC, 0, 1, on_timer,
-                                            server);
+        result = sd_event_add_time_relative(service->event, &server->timer, CLOCK_MONOTONIC, 0, 1,
+                                            on_timer, server);
     }
     if (result >= 0) return server;
     error_set_errno(err, PA_INTERNAL, -result, "watch the connections");
@@ -353,25 +388,19 @@ struct http_server *http_server_new(sd_event *event, const struct http_config *c
     return NULL;
 }
 
-uint16_t http_server_port(const struct http_server *server) {
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_BIND_PORT);
-    return info != NULL ? info->port : 0;
-}
-
 void http_server_stop_listening(struct http_server *server) {
     if (server->listen_fd < 0) server->listen_fd = MHD_quiesce_daemon(server->daemon);
 }
 
-uint32_t http_server_in_flight(const struct http_server *server) {
-    return server->metrics.in_flight;
+uint32_t http_server_busy(const struct http_server *server) {
+    return server->busy_count;
 }
 
 void http_server_free(struct http_server *server) {
     if (server == NULL) return;
     if (server->daemon != NULL) {
         struct request *r;
-        while ((r = TAILQ_FIRST(&server->running)) != NULL)
+        while ((r = TAILQ_FIRST(&server->busy)) != NULL)
             cancel(r); /* the library must not be stopped with sleeping connections */
         (void)MHD_run(server->daemon);
         MHD_stop_daemon(server->daemon);
@@ -379,6 +408,8 @@ void http_server_free(struct http_server *server) {
     sd_event_source_disable_unref(server->io);
     sd_event_source_disable_unref(server->timer);
     fd_closep(&server->listen_fd);
-    sd_event_unref(server->event);
+    free(server->certificate);
+    free(server->key);
+    free(server->client_ca);
     free(server);
 }

@@ -1,29 +1,22 @@
-/* The HTTP interface (spec section 5): tools, health, readiness, metrics. It only translates: runs
- * are the supervisor's, in another process. One thread, in an sd-event loop of the caller's. */
+/* The HTTP interface (spec section 5): tools, tasks, MCP, health, readiness, metrics. It only
+ * translates. One thread, in the event loop of its service. */
 #ifndef PA_SERVER_HTTP_H
 #define PA_SERVER_HTTP_H
 
-#include "tools/tools.h"
-
-#include <netinet/in.h>
-#include <systemd/sd-event.h>
-
-struct http_config {
-    struct sockaddr_in address;
-    const char *socket_path; /* of the supervisor; outlives the server */
-    struct tool_rules rules;
-};
+#include "server/mcp.h"
+#include "server/service.h"
+#include "server/task.h"
 
 struct http_server;
 
-/* Listens. NULL with `err`. `event` is referenced. */
-struct http_server *http_server_new(sd_event *event, const struct http_config *config,
-                                    struct error *err);
-/* The port that it got, where the address had 0. */
-uint16_t http_server_port(const struct http_server *server);
+/* Serves connections of `listen_fd`, which it takes over, with TLS where the configuration has it.
+ * NULL with `err`. */
+struct http_server *http_server_new(struct service *service, struct tasks *tasks, struct mcp *mcp,
+                                    int listen_fd, struct error *err);
 /* Takes no new connections; those that are there go on. */
 void http_server_stop_listening(struct http_server *server);
-uint32_t http_server_in_flight(const struct http_server *server);
+/* Requests whose answer is not complete. */
+uint32_t http_server_busy(const struct http_server *server);
 /* Hangs up on all that is left; their runs are cancelled. */
 void http_server_free(struct http_server *server);
 

@@ -1,28 +1,44 @@
-/* Counters and a histogram of runs, in the text format of Prometheus (exposition format 0.0.4). */
+/* Counters and histograms of runs, in the text format of Prometheus (exposition format 0.0.4). */
 #ifndef PA_SERVER_METRICS_H
 #define PA_SERVER_METRICS_H
 
 #include "base/buffer.h"
+#include "supervisor/supervisor.h"
 
 #include <polyagent.h>
 
-enum { METRICS_TOOLS = 8, METRICS_STATUSES = PA_INTERNAL + 1, METRICS_BUCKETS = 14 };
+enum {
+    METRICS_TOOLS = 8,
+    METRICS_STATUSES = PA_INTERNAL + 1,
+    METRICS_BUCKETS = 14,
+    METRICS_GRPC_CODES = 17
+};
 
 /* Starts out as zeros. Of one thread. */
 struct metrics {
-    uint64_t runs[METRICS_TOOLS][METRICS_STATUSES]; /* by the tool's number in the table */
-    uint64_t buckets[METRICS_BUCKETS];              /* of runs, by wall time; not cumulative */
-    uint64_t requests[6];                           /* by the first digit of their status */
-    double seconds;                                 /* of all runs */
+    uint64_t runs[METRICS_TOOLS][METRICS_STATUSES];   /* by the tool's number in the table */
+    uint64_t buckets[METRICS_TOOLS][METRICS_BUCKETS]; /* by wall time; not cumulative */
+    double seconds[METRICS_TOOLS];
+    uint64_t refused[METRICS_STATUSES]; /* before they became runs */
+    uint64_t cache[2];                  /* of compiled code: misses, hits */
+    uint64_t output_bytes[2];
+    uint64_t http[6]; /* answers, by the first digit of their status */
+    uint64_t grpc[METRICS_GRPC_CODES];
     uint32_t in_flight;
 };
 
-/* A run of the tool with that number ended; wall time from its request. */
-void metrics_count_run(struct metrics *metrics, unsigned tool, enum pa_status status,
-                       uint64_t wall_ns);
-void metrics_count_request(struct metrics *metrics, unsigned http_status);
+/* What a run's end says, for metrics_count_run(). */
+struct metrics_run {
+    unsigned tool; /* its number in the table */
+    enum pa_status status;
+    uint64_t wall_ns; /* from its request */
+    bool cache_hit;
+    uint64_t output_bytes[2];
+};
+void metrics_count_run(struct metrics *metrics, const struct metrics_run *run);
 
-/* Appends them all. -1 when memory runs out. */
-int metrics_write(const struct metrics *metrics, struct buffer *out);
+/* Appends them all; `stats` (may be NULL) is the supervisor's. -1 when memory runs out. */
+int metrics_write(const struct metrics *metrics, const struct supervisor_stats *stats,
+                  struct buffer *out);
 
 #endif

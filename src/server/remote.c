@@ -1,34 +1,78 @@
 #include "server/remote.h"
 
 #include "base/cleanup.h"
-#include "supervisor/socket.h"
 #include "tools/result.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+enum { CHUNK_BYTES = 64 << 10 };
+
 struct remote_run {
+    struct remote *remote;
     int fd;         /* owned; to the supervisor */
-    int outputs[2]; /* owned; memfds that the worker writes to */
+    int outputs[2]; /* owned; memfds that the worker writes to, or read ends of pipes */
     sd_event_source *source;
-    remote_done done;
+    sd_event_source *chunks[2]; /* of the pipes */
+    const struct remote_callbacks *callbacks;
     void *context;
+    bool in_callback, cancelled;
     struct socket_reply reply;
 };
 
+void remote_fini(struct remote *remote) {
+    while (remote->idle_count > 0)
+        (void)close(remote->idle[--remote->idle_count]);
+}
+
 static void release(struct remote_run *run) {
     sd_event_source_disable_unref(run->source);
+    for (int i = 0; i < 2; i++) {
+        sd_event_source_disable_unref(run->chunks[i]);
+        fd_closep(&run->outputs[i]);
+    }
     fd_closep(&run->fd);
-    fd_closep(&run->outputs[0]);
-    fd_closep(&run->outputs[1]);
     free(run);
 }
 
 void remote_cancel(struct remote_run *run) {
-    release(run);
+    run->cancelled = true;
+    if (!run->in_callback) release(run); /* else it is released on the way back */
+}
+
+void remote_pause(struct remote_run *run, bool paused) {
+    for (int i = 0; i < 2; i++) {
+        if (run->chunks[i] != NULL)
+            (void)sd_event_source_set_enabled(run->chunks[i], paused ? SD_EVENT_OFF : SD_EVENT_ON);
+    }
+}
+
+/* One chunk of a stream, if there is one. False at its end, or if the run is over. */
+static bool pass_on(struct remote_run *run, int stream) {
+    uint8_t chunk[CHUNK_BYTES];
+    ssize_t got = read(run->outputs[stream], chunk, sizeof chunk);
+    if (got < 0 && errno == EINTR) return true;
+    if (got == 0) errno = 0;
+    if (got <= 0) return false;
+    run->in_callback = true;
+    run->callbacks->output(run->context, stream, chunk, (size_t)got);
+    run->in_callback = false;
+    return !run->cancelled;
+}
+
+static int on_chunk(sd_event_source *source, int fd, uint32_t events, void *context) {
+    struct remote_run *run = context;
+    int stream = fd == run->outputs[1];
+    (void)events;
+    if (!pass_on(run, stream) && !run->cancelled && errno != EAGAIN) {
+        (void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* no more will come */
+    }
+    if (run->cancelled) release(run);
+    return 0;
 }
 
 static int on_reply(sd_event_source *source, int fd, uint32_t events, void *context) {
@@ -39,13 +83,12 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
     (void)events;
     ssize_t got = recv(fd, &run->reply, sizeof run->reply, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    bool streams = run->callbacks->output != NULL;
+    for (int i = 0; i < 2 && streams; i++) /* the guest has ended: what is there is all */
+        while (!run->cancelled && pass_on(run, i)) {
+        }
     if (got == sizeof run->reply) result = result_of_reply(&run->reply);
-    json_t *all = result_json(&result);
-    if (all != NULL && result_add_outputs(all, run->outputs) != 0) {
-        json_decref(all);
-        all = NULL;
-    }
-    run->done(run->context, result.status, all);
+    if (!run->cancelled) run->callbacks->done(run->context, &result, streams ? NULL : run->outputs);
     release(run);
     return 0;
 }
@@ -61,44 +104,90 @@ static int module_fd(const struct tool_call *call, struct error *err) {
     return error_set_errno(err, status, errno, "open the module");
 }
 
-static int send_call(struct remote_run *run, const struct tool_call *call, const char *socket_path,
-                     struct error *err) {
+/* By a connection that is there, or a new one. One that the supervisor has closed since shows it.
+ */
+static int send_packet(struct remote_run *run, const struct packet *packet, struct error *err) {
+    struct remote *remote = run->remote;
+    int result;
+    do {
+        bool idle = remote->idle_count > 0;
+        run->fd = idle ? remote->idle[--remote->idle_count]
+                       : socket_connect(remote->socket_path, false, err);
+        if (run->fd < 0) return -1;
+        result = packet_send(packet, run->fd, 0);
+        if (result == 0) return 0;
+        fd_closep(&run->fd);
+        if (!idle) break;
+    } while (result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN);
+    return error_set_errno(err, PA_INTERNAL, -result, "send the job to the supervisor");
+}
+
+static int send_call(struct remote_run *run, const struct tool_call *call, const char *tenant,
+                     const int outputs[2], struct error *err) {
     struct packet packet;
     struct pa_job job = call->job;
     job.argc = socket_job_argc(&job, call->warm_argc);
     job.use_output_fds = true;
-    job.stdout_fd = run->outputs[0];
-    job.stderr_fd = run->outputs[1];
+    job.stdout_fd = outputs[0];
+    job.stderr_fd = outputs[1];
     if (packet_pack(&packet, &job, err) != 0) return -1;
+    (void)snprintf(packet.header.tenant, sizeof packet.header.tenant, "%s", tenant);
     packet.fds[PACKET_MODULE] = module_fd(call, err);
-    if (packet.fds[PACKET_MODULE] >= 0) run->fd = socket_connect(socket_path, false, err);
-    int result = run->fd >= 0 ? packet_send(&packet, run->fd, 0) : -1;
-    if (run->fd >= 0 && result != 0) {
-        error_set_errno(err, PA_INTERNAL, -result, "send the job to the supervisor");
-    }
+    int result = packet.fds[PACKET_MODULE] >= 0 ? send_packet(run, &packet, err) : -1;
     packet_fini(&packet);
     return result;
 }
 
-struct remote_run *remote_start(sd_event *event, const char *socket_path,
-                                const struct tool_call *call, remote_done done, void *context,
+/* Files for the output, or pipes; `given` are the ends for the worker, owned where they are others.
+ */
+static int open_outputs(struct remote_run *run, int given[2], struct error *err) {
+    for (int i = 0; i < 2; i++) {
+        int ends[2] = {-1, -1};
+        if (run->callbacks->output == NULL) {
+            given[i] = run->outputs[i] = memfd_create(i == 0 ? "stdout" : "stderr", MFD_CLOEXEC);
+        } else if (pipe2(ends, O_CLOEXEC) == 0) {
+            run->outputs[i] = ends[0]; /* only our end must not block */
+            given[i] = ends[1];
+            (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
+        }
+        if (run->outputs[i] < 0) {
+            return error_set_errno(err, PA_INTERNAL, errno, "a place for the output");
+        }
+    }
+    return 0;
+}
+
+static int watch(struct remote_run *run, sd_event *event) {
+    int result = sd_event_add_io(event, &run->source, run->fd, EPOLLIN, on_reply, run);
+    for (int i = 0; i < 2 && result >= 0 && run->callbacks->output != NULL; i++)
+        result = sd_event_add_io(event, &run->chunks[i], run->outputs[i], EPOLLIN, on_chunk, run);
+    return result;
+}
+
+struct remote_run *remote_start(struct remote *remote, const char *tenant,
+                                const struct tool_call *call,
+                                const struct remote_callbacks *callbacks, void *context,
                                 struct error *err) {
+    int given[2] = {-1, -1};
     struct remote_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
         error_set(err, PA_INTERNAL, "a run: out of memory");
         return NULL;
     }
-    *run = (struct remote_run){
-        .fd = -1,
-        .outputs = {memfd_create("stdout", MFD_CLOEXEC), memfd_create("stderr", MFD_CLOEXEC)},
-        .done = done,
-        .context = context};
-    int result = run->outputs[0] >= 0 && run->outputs[1] >= 0
-                     ? send_call(run, call, socket_path, err)
-                     : error_set_errno(err, PA_INTERNAL, errno, "memory for the output");
+    *run = (struct remote_run){.remote = remote,
+                               .fd = -1,
+                               .outputs = {-1, -1},
+                               .callbacks = callbacks,
+                               .context = context};
+    int result = open_outputs(run, given, err);
+    if (result == 0) result = send_call(run, call, tenant, given, err);
     if (result == 0) {
-        result = sd_event_add_io(event, &run->source, run->fd, EPOLLIN, on_reply, run);
+        result = watch(run, remote->event);
         if (result < 0) error_set_errno(err, PA_INTERNAL, -result, "watch the run");
+    }
+    if (callbacks->output != NULL) {
+        fd_closep(&given[0]);
+        fd_closep(&given[1]);
     }
     if (result >= 0) return run;
     release(run);

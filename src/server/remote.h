@@ -1,24 +1,45 @@
-/* A tool call that is run by the supervisor, at its unix socket, while an event loop goes on. */
+/* A job that is run by the supervisor, at its unix socket, while an event loop goes on. */
 #ifndef PA_SERVER_REMOTE_H
 #define PA_SERVER_REMOTE_H
 
+#include "supervisor/socket.h"
 #include "tools/tools.h"
 
 #include <systemd/sd-event.h>
 
+enum { REMOTE_IDLE = 64 };
+
+/* The way to a supervisor. Connections that have nothing to do are kept for the next run. */
+struct remote {
+    sd_event *event;         /* outlives it */
+    const char *socket_path; /* likewise */
+    int idle[REMOTE_IDLE];   /* owned */
+    unsigned idle_count;
+};
+void remote_fini(struct remote *remote);
+
 struct remote_run; /* one under way */
 
-/* Called once from the loop, unless the run was cancelled. The result is an object as in spec
- * section 3, output included, which the callee takes over; NULL when memory is out. */
-typedef void (*remote_done)(void *context, enum pa_status status, json_t *result);
+/* Called from the loop, unless the run was cancelled. */
+struct remote_callbacks {
+    /* What the guest wrote, as it comes; `stream` 0 or 1. NULL: it is kept, for `done`. */
+    void (*output)(void *context, int stream, const void *data, size_t size);
+    /* Once. The result points to what ends with the call. `outputs` are files with all that was
+     * written; NULL if it went to `output`. */
+    void (*done)(void *context, const struct pa_result *result, const int outputs[2]);
+};
 
-/* Sends the call (which may be released afterwards) to the supervisor at `socket_path`. NULL with
- * `err`: PA_OVERLOADED when it has no time now. */
-struct remote_run *remote_start(sd_event *event, const char *socket_path,
-                                const struct tool_call *call, remote_done done, void *context,
+/* Sends the call (which may be released afterwards) to the supervisor, in the name of `tenant`.
+ * NULL with `err`: PA_OVERLOADED when it has no time now. */
+struct remote_run *remote_start(struct remote *remote, const char *tenant,
+                                const struct tool_call *call,
+                                const struct remote_callbacks *callbacks, void *context,
                                 struct error *err);
 
-/* Hangs up: the supervisor ends the run. */
+/* Stops taking output, or goes on: the guest waits at its next write, and its deadline comes. */
+void remote_pause(struct remote_run *run, bool paused);
+
+/* Hangs up: the supervisor ends the run. Not from within a callback `done`. */
 void remote_cancel(struct remote_run *run);
 
 #endif

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-enum { MAX_CLIENTS = 1024, BACKLOG = 128, PAUSE_US = 100000 };
+enum { MAX_CLIENTS = 8192, BACKLOG = 128, PAUSE_US = 100000 };
 
 struct client {
     struct socket_server *server;
@@ -17,8 +17,8 @@ struct client {
     sd_event_source *source;
     struct supervisor_run *run; /* at most one at a time */
     uint8_t digest[32];         /* of its module */
-    char tenant[PACKET_TENANT_BYTES];
-    bool gone; /* hung up while its job ran */
+    char tenant[16];            /* "uid N" */
+    bool gone;                  /* hung up while its job ran */
     TAILQ_ENTRY(client) link;
 };
 
@@ -73,6 +73,15 @@ static void refuse(struct client *client, const struct error *err) {
     send_reply(client, &reply);
 }
 
+/* A client of ours may speak for others; it cannot take the name of another user's. */
+static void name_tenant(const struct client *client, struct packet *packet) {
+    char given[PACKET_TENANT_BYTES];
+    memcpy(given, packet->header.tenant, sizeof given);
+    given[sizeof given - 1] = 0;
+    (void)snprintf(packet->header.tenant, sizeof packet->header.tenant, "%s%s%.40s", client->tenant,
+                   given[0] != 0 ? "/" : "", given);
+}
+
 /* Takes over the packet. */
 static int take_job(struct client *client, struct packet *packet, struct error *err) {
     struct socket_server *server = client->server;
@@ -93,7 +102,7 @@ static int take_job(struct client *client, struct packet *packet, struct error *
         return -1;
     }
     fd_closep(&packet->fds[PACKET_MODULE]);
-    memcpy(packet->header.tenant, client->tenant, sizeof client->tenant);
+    name_tenant(client, packet);
     memcpy(client->digest, module.digest, sizeof client->digest);
     result =
         supervisor_submit(server->supervisor, packet, &module, on_done, client, &client->run, err);

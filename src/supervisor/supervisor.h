@@ -64,6 +64,10 @@ void supervisor_cancel(struct supervisor_run *run);
 /* polyagent-worker: `given` (may be NULL), $POLYAGENT_HELPER, beside the program, or installed. */
 int supervisor_find_helper(const char *given, char *out, size_t size, struct error *err);
 
+/* polyagent-net, the program that speaks over the network: $POLYAGENT_NET, beside the program, or
+ * installed. */
+int supervisor_find_net(char *out, size_t size, struct error *err);
+
 struct supervisor_stats {
     uint32_t running, queued, zygotes;
     uint32_t workers, parked; /* processes of runs; of these, those that wait for one */

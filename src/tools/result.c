@@ -33,10 +33,12 @@ json_t *result_json(const struct pa_result *r) {
                      "usage", usage, "isolation", isolation, "module_sha256", r->module_sha256);
 }
 
-/* Bytes of the UTF-8 sequence at `at`; 0 if there is none (Unicode 15, table 3-7). */
+/* Bytes of the UTF-8 sequence at `at`; 0 if there is none (Unicode 15, table 3-7). A NUL is no text
+ * here: not all interfaces can carry one. */
 static size_t sequence(const uint8_t *at, size_t left) {
     uint8_t first = at[0], least = 0x80, most = 0xbf;
-    size_t length = first < 0x80   ? 1
+    size_t length = first == 0     ? 0
+                    : first < 0x80 ? 1
                     : first < 0xc2 ? 0
                     : first < 0xe0 ? 2
                     : first < 0xf0 ? 3
@@ -75,7 +77,7 @@ static int to_text(const uint8_t *data, size_t size, struct buffer *text, bool *
     return buffer_append(text, data + start, size - start);
 }
 
-static int add_output(json_t *result, const char *name, const void *data, size_t size) {
+int result_add_output(json_t *result, const char *name, const void *data, size_t size) {
     struct buffer text = {0};
     char key[32];
     bool clean = true;
@@ -102,11 +104,36 @@ int result_add_outputs(json_t *result, const int fds[2]) {
         struct buffer bytes = {0};
         int done =
             lseek(fds[i], 0, SEEK_SET) == 0 ? buffer_read_fd(&bytes, fds[i], SIZE_MAX / 2) : -errno;
-        if (done == 0) done = add_output(result, names[i], bytes.data, bytes.size);
+        if (done == 0) done = result_add_output(result, names[i], bytes.data, bytes.size);
         buffer_fini(&bytes);
         if (done != 0) return -1;
     }
     return 0;
+}
+
+/* How many bytes at the end begin a character that more bytes could complete. */
+static size_t unfinished(const uint8_t *data, size_t size) {
+    for (size_t back = 1; back <= 3 && back <= size; back++) {
+        uint8_t byte = data[size - back];
+        size_t length = byte < 0xc2 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : byte < 0xf5 ? 4 : 1;
+        if ((byte & 0xc0) != 0x80) return length > back ? back : 0;
+    }
+    return 0;
+}
+
+json_t *result_chunk(struct buffer *held, const void *data, size_t size, bool last) {
+    struct buffer text = {0};
+    bool clean;
+    json_t *value = NULL;
+    if (size > 0 && buffer_append(held, data, size) != 0) return NULL;
+    size_t tail = last ? 0 : unfinished(held->data, held->size);
+    size_t whole = held->size - tail;
+    if (to_text(held->data, whole, &text, &clean) == 0)
+        value = json_stringn(text.size > 0 ? (const char *)text.data : "", text.size);
+    buffer_fini(&text);
+    if (tail > 0) memmove(held->data, held->data + whole, tail);
+    held->size = tail;
+    return value;
 }
 
 static double ms_between(uint64_t from_ns, uint64_t to_ns) {

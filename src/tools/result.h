@@ -3,6 +3,7 @@
 #ifndef PA_TOOLS_RESULT_H
 #define PA_TOOLS_RESULT_H
 
+#include "base/buffer.h"
 #include "supervisor/socket.h"
 
 #include <jansson.h>
@@ -13,6 +14,12 @@ json_t *result_json(const struct pa_result *result);
 /* Adds what is in the files, stdout and stderr: as text, and where it is no UTF-8, with replacement
  * characters and once more in base64. -1 when memory runs out, or a file cannot be read. */
 int result_add_outputs(json_t *result, const int fds[2]);
+/* The same for one of them, by its name, from memory. */
+int result_add_output(json_t *result, const char *name, const void *data, size_t size);
+
+/* A part of a stream as text; a character that is not complete waits in `held` for the next part,
+ * unless this is the `last`. NULL when memory runs out. */
+json_t *result_chunk(struct buffer *held, const void *data, size_t size, bool last);
 
 /* A supervisor's reply in the form of a result; it points into the reply, whose texts are ended. */
 struct pa_result result_of_reply(struct socket_reply *reply);

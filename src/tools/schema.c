@@ -1,9 +1,11 @@
 #include "tools/schema.h"
 
+#include "base/nearest.h"
+
 #include <stdio.h>
 #include <string.h>
 
-enum { PATH_BYTES = 256, NAME_BYTES = 64 };
+enum { PATH_BYTES = 256 };
 
 static bool has_type(const char *type, const json_t *value) {
     if (strcmp(type, "object") == 0) return json_is_object(value);
@@ -19,41 +21,18 @@ static bool has_type(const char *type, const json_t *value) {
     return strcmp(type, "number") == 0 && json_is_number(value);
 }
 
-/* Edits from one word to the other (Levenshtein), for words of less than NAME_BYTES. */
-static size_t distance(const char *from, const char *to) {
-    size_t row[NAME_BYTES + 1], from_length = strlen(from), to_length = strlen(to);
-    if (from_length >= NAME_BYTES || to_length >= NAME_BYTES) return NAME_BYTES;
-    for (size_t j = 0; j <= to_length; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= from_length; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= to_length; j++) {
-            size_t replaced = diagonal + (from[i - 1] != to[j - 1]);
-            size_t shorter = row[j] < row[j - 1] ? row[j] : row[j - 1];
-            diagonal = row[j];
-            row[j] = replaced < shorter + 1 ? replaced : shorter + 1;
-        }
-    }
-    return row[to_length];
-}
-
 static int refuse_unknown(const json_t *properties, const char *path, const char *name,
                           struct error *err) {
-    const char *known, *nearest = NULL;
+    const char *known;
     json_t *ignored;
-    size_t least = NAME_BYTES;
+    struct nearest nearest = {.wrong = name};
     json_object_foreach((json_t *)(uintptr_t)properties, known, ignored) {
-        size_t edits = distance(name, known);
-        if (edits < least) {
-            least = edits;
-            nearest = known;
-        }
+        nearest_consider(&nearest, known);
     }
-    bool is_near = nearest != NULL && least <= 2 + strlen(nearest) / 4;
+    const char *hint = nearest_hint(&nearest);
     return error_set(err, PA_INVALID_ARGUMENT, "%s%s%.100s: no such parameter%s%s%s", path,
-                     path[0] != 0 ? "." : "", name, is_near ? "; did you mean " : "",
-                     is_near ? nearest : "", is_near ? "?" : "");
+                     path[0] != 0 ? "." : "", name, hint != NULL ? "; did you mean " : "",
+                     hint != NULL ? hint : "", hint != NULL ? "?" : "");
 }
 
 static int check_object(const json_t *schema, const json_t *value, const char *path,

@@ -3,6 +3,7 @@
 #include "code_executor_schema.h"      /* generated from schemas/ */
 #include "python_wasi_runner_schema.h" /* likewise */
 #include "base/cleanup.h"
+#include "tools/registry.h"
 #include "tools/schema.h"
 
 #include <fcntl.h>
@@ -17,24 +18,56 @@ static const char *text_of(const json_t *parameters, const char *name) {
     return json_string_value(json_object_get(parameters, name));
 }
 
-/* Limits and switches by their names; what is not given stays as it is. */
-static void take_limits(struct pa_job *job, const json_t *parameters) {
-    const struct {
-        const char *name;
-        uint64_t *value;
-    } numbers[] = {{"memory_limit_bytes", &job->limits.memory_limit_bytes},
-                   {"max_fuel", &job->limits.max_fuel},
-                   {"execution_timeout_ms", &job->limits.execution_timeout_ms},
-                   {"cpu_time_ms", &job->limits.cpu_time_ms},
-                   {"output_limit_bytes", &job->limits.output_limit_bytes},
-                   {"seed", &job->seed}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        const json_t *value = json_object_get(parameters, numbers[i].name);
-        if (value == NULL) continue;
-        *numbers[i].value = json_is_integer(value) ? (uint64_t)json_integer_value(value)
-                                                   : (uint64_t)json_real_value(value);
+/* A limit by its name; what is not given stays as it is. `ceiling` 0 is none. */
+struct named_limit {
+    const char *name;
+    uint64_t *value;
+    uint64_t ceiling;
+    bool zero_is_endless;
+};
+
+static int take_limit(const struct named_limit *limit, const json_t *parameters,
+                      struct error *err) {
+    const json_t *given = json_object_get(parameters, limit->name);
+    if (given == NULL) return 0;
+    uint64_t value = json_is_integer(given) ? (uint64_t)json_integer_value(given)
+                                            : (uint64_t)json_real_value(given);
+    uint64_t most = limit->ceiling;
+    bool endless = limit->zero_is_endless && *limit->value == 0; /* unless it is said, as it is */
+    if (most > 0 && !endless && *limit->value > most) most = *limit->value;
+    if (most > 0 && (value > most || (limit->zero_is_endless && value == 0 && !endless))) {
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "%s: at most %llu here; wasi.ceilings.%s of the server's configuration "
+                         "bounds it",
+                         limit->name, (unsigned long long)most, limit->name);
     }
-    job->deterministic = json_is_true(json_object_get(parameters, "deterministic"));
+    *limit->value = value;
+    return 0;
+}
+
+/* Limits and switches by their names. */
+static int take_limits(struct tool_call *call, const json_t *parameters, struct error *err) {
+    static const struct pa_limits none = {0};
+    const struct tool_rules *rules = call->rules;
+    const struct pa_limits *most = rules->ceilings != NULL ? rules->ceilings : &none;
+    struct pa_job *job = &call->job;
+    const struct named_limit limits[] = {
+        {"memory_limit_bytes", &job->limits.memory_limit_bytes, most->memory_limit_bytes, false},
+        {"max_fuel", &job->limits.max_fuel, most->max_fuel, true},
+        {"execution_timeout_ms", &job->limits.execution_timeout_ms, most->execution_timeout_ms,
+         true},
+        {"cpu_time_ms", &job->limits.cpu_time_ms, most->cpu_time_ms, false},
+        {"output_limit_bytes", &job->limits.output_limit_bytes, most->output_limit_bytes, true},
+        {"seed", &job->seed, 0, false}};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        if (take_limit(&limits[i], parameters, err) != 0) return -1;
+    job->deterministic =
+        rules->config->deterministic || json_is_true(json_object_get(parameters, "deterministic"));
+    job->deny_clock = !rules->config->allow_clock;
+    job->deny_random = !rules->config->allow_random;
+    job->mounts = rules->mounts;
+    job->mount_count = rules->mount_count;
+    return 0;
 }
 
 /* call->argv: `first`, if any, then those of the parameters. */
@@ -51,20 +84,39 @@ static int take_argv(struct tool_call *call, const char *first, const json_t *pa
     return 0;
 }
 
+static int add_env(struct tool_call *call, const char *name, const char *equals, const char *value,
+                   struct error *err) {
+    if (asprintf(&call->env[call->env_count], "%s%s%s", name, equals, value) < 0) {
+        call->env[call->env_count] = NULL;
+        return error_set(err, PA_INTERNAL, "env: out of memory");
+    }
+    call->env_count++;
+    return 0;
+}
+
+static bool is_given(const json_t *variables, const char *pair) {
+    return json_object_getn(variables, pair, strcspn(pair, "=")) != NULL;
+}
+
+/* Those of the rules, unless the parameters have one of the same name, and those of the parameters.
+ */
 static int take_env(struct tool_call *call, const json_t *parameters, struct error *err) {
     json_t *variables = json_object_get(parameters, "env"), *value;
     const char *name;
-    call->env = calloc(json_object_size(variables) + 1, sizeof *call->env);
+    size_t standing = 0;
+    while (call->rules->env[standing] != NULL)
+        standing++;
+    call->env = calloc(standing + json_object_size(variables) + 1, sizeof *call->env);
     if (call->env == NULL) return error_set(err, PA_INTERNAL, "env: out of memory");
+    for (size_t i = 0; i < standing; i++) {
+        if (is_given(variables, call->rules->env[i])) continue;
+        if (add_env(call, call->rules->env[i], "", "", err) != 0) return -1;
+    }
     json_object_foreach(variables, name, value) {
         if (name[0] == 0 || strchr(name, '=') != NULL) {
             return error_set(err, PA_INVALID_ARGUMENT, "env.%.100s: no name for a variable", name);
         }
-        if (asprintf(&call->env[call->env_count], "%s=%s", name, json_string_value(value)) < 0) {
-            call->env[call->env_count] = NULL;
-            return error_set(err, PA_INTERNAL, "env: out of memory");
-        }
-        call->env_count++;
+        if (add_env(call, name, "=", json_string_value(value), err) != 0) return -1;
     }
     return 0;
 }
@@ -116,27 +168,63 @@ static int open_beneath(struct tool_call *call, const char *name, const char *pa
                      path);
 }
 
-/* The module is named by just one of two parameters; 1 if by neither. */
-static int take_module(struct tool_call *call, const json_t *parameters, const char *path_name,
-                       const char *base64_name, struct error *err) {
-    const char *path = text_of(parameters, path_name), *encoded = text_of(parameters, base64_name);
-    if (path != NULL && encoded != NULL) {
-        return error_set(err, PA_INVALID_ARGUMENT, "%s: cannot stand beside %s", path_name,
-                         base64_name);
+/* A name for an interpreter: NAME.wasm in a directory for modules, or one of the registry. */
+static int open_interpreter(struct tool_call *call, const char *name, struct error *err) {
+    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    char file[128];
+    if (strchr(name, '/') != NULL || strlen(name) > sizeof file - 8) {
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "interpreter: '%.100s' is no name; give a file as interpreter_wasm_path",
+                         name);
     }
-    if (encoded != NULL) return take_base64(call, base64_name, encoded, err);
-    if (path == NULL) return 1;
-    call->module_path = path;
-    if (call->rules->module_paths == NULL) return 0;
-    call->module_path = NULL;
-    return open_beneath(call, path_name, path, err);
+    (void)snprintf(file, sizeof file, "%s.wasm", name);
+    for (const char *const *root = call->rules->module_paths; root != NULL && *root != NULL;
+         root++) {
+        _cleanup_(fd_closep) int dir = open(*root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0) continue;
+        call->module_fd = (int)syscall(SYS_openat2, dir, file, &how, sizeof how);
+        if (call->module_fd >= 0) return 0;
+    }
+    call->module_fd = registry_open(call->rules->registry, name, NULL, err);
+    if (call->module_fd >= 0) return 0;
+    return error_set(err, PA_NOT_FOUND, "interpreter: there is none of the name %.100s", name);
+}
+
+static int open_named(struct tool_call *call, const char *name, struct error *err) {
+    call->module_fd = registry_open(call->rules->registry, name, NULL, err);
+    return call->module_fd >= 0 ? 0 : -1;
+}
+
+/* The module is named by just one of three parameters; 1 if by none. */
+static int take_module(struct tool_call *call, const json_t *parameters, const char *const names[3],
+                       int (*open_by_name)(struct tool_call *, const char *, struct error *),
+                       struct error *err) {
+    const char *given[3], *first = NULL;
+    for (int i = 0; i < 3; i++) {
+        given[i] = text_of(parameters, names[i]);
+        if (given[i] == NULL) continue;
+        if (first != NULL) {
+            return error_set(err, PA_INVALID_ARGUMENT, "%s: cannot stand beside %s", first,
+                             names[i]);
+        }
+        first = names[i];
+    }
+    if (first == NULL) return 1;
+    if (given[1] != NULL) return take_base64(call, names[1], given[1], err);
+    if (given[2] != NULL) return open_by_name(call, given[2], err);
+    if (call->rules->module_paths != NULL) return open_beneath(call, names[0], given[0], err);
+    call->module_path = given[0];
+    return 0;
 }
 
 static int prepare_code(struct tool_call *call, const json_t *parameters, struct error *err) {
-    int module = take_module(call, parameters, "wasm_path", "wasm_base64", err);
+    static const char *const names[] = {"wasm_path", "wasm_base64", "module"};
+    int module = take_module(call, parameters, names, open_named, err);
     if (module > 0) {
         return error_set(err, PA_INVALID_ARGUMENT,
-                         "wasm_base64: missing; give the module so, or its file as wasm_path");
+                         "wasm_base64: missing; give the module so, its file as wasm_path, or its "
+                         "name in the registry as module");
     }
     if (module < 0 || take_argv(call, "module", parameters, &call->job.argc, err) != 0 ||
         take_env(call, parameters, err) != 0) {
@@ -148,17 +236,28 @@ static int prepare_code(struct tool_call *call, const json_t *parameters, struct
     return 0;
 }
 
+static int keep_default(struct tool_call *call, const char *name, struct error *err) {
+    (void)call;
+    (void)name;
+    (void)err;
+    return 0;
+}
+
 static int prepare_python(struct tool_call *call, const json_t *parameters, struct error *err) {
     struct python_program program = {.name = "<code>", .argv0 = "-c"};
+    static const char *const names[] = {"interpreter_wasm_path", "interpreter_wasm_base64",
+                                        "interpreter"};
+    const char *name = text_of(parameters, names[2]);
+    bool is_default = name != NULL && strcmp(name, "python") == 0;
     int module =
-        take_module(call, parameters, "interpreter_wasm_path", "interpreter_wasm_base64", err);
-    if (module > 0) {
-        if (!python_find(NULL, call->interpreter, sizeof call->interpreter)) {
+        take_module(call, parameters, names, is_default ? keep_default : open_interpreter, err);
+    if (module > 0 || (module == 0 && is_default)) {
+        if (call->rules->interpreter[0] == 0) {
             return error_set(err, PA_NOT_FOUND,
                              "no Python interpreter is installed; name one by "
                              "interpreter_wasm_path, or set PYTHON_WASI_WASM_PATH");
         }
-        call->module_path = call->interpreter;
+        call->module_path = call->rules->interpreter;
     }
     if (module < 0 || take_argv(call, NULL, parameters, &program.rest_count, err) != 0 ||
         take_env(call, parameters, err) != 0) {
@@ -185,19 +284,31 @@ static int prepare_python(struct tool_call *call, const json_t *parameters, stru
 }
 
 const struct tool tools[] = {
-    {"code_executor",
+    {"code_executor", "Run a WebAssembly module",
      "Runs a WebAssembly module (wasip1) in a sandbox of its own and says exactly what happened.",
      code_executor_schema, prepare_code},
-    {"python_wasi_runner",
+    {"python_wasi_runner", "Run Python",
      "Runs Python in a fresh sandboxed interpreter; input(), sys.argv and exit codes work.",
      python_wasi_runner_schema, prepare_python},
-    {NULL, NULL, NULL, NULL}};
+    {NULL, NULL, NULL, NULL, NULL}};
 
-int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
-                   const struct tool_rules *rules, struct error *err) {
+const char tool_category[] = "code_execution";
+const char *const tool_tags[TOOL_TAGS] = {"wasm", "sandbox", "code"};
+
+static const struct tool *find(const char *name) {
     const struct tool *tool = tools;
     while (tool->name != NULL && strcmp(tool->name, name) != 0)
         tool++;
+    return tool;
+}
+
+bool tool_exists(const char *name) {
+    return find(name)->name != NULL;
+}
+
+int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
+                   const struct tool_rules *rules, struct error *err) {
+    const struct tool *tool = find(name);
     if (tool->name == NULL) {
         return error_set(err, PA_NOT_FOUND, "tool %.100s: there is no such tool", name);
     }
@@ -210,11 +321,11 @@ int tool_call_init(struct tool_call *call, const char *name, const json_t *param
                                .rules = rules,
                                .job = {.limits = rules->limits, .stdin_fd = -1},
                                .module_fd = -1};
-    take_limits(&call->job, parameters);
+    result = take_limits(call, parameters, err);
     const json_t *input = json_object_get(parameters, "stdin");
     call->job.stdin_data = input != NULL ? json_string_value(input) : "";
     call->job.stdin_bytes = json_string_length(input);
-    result = tool->prepare(call, parameters, err);
+    if (result == 0) result = tool->prepare(call, parameters, err);
     if (result != 0) tool_call_fini(call);
     return result;
 }

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "config/config.h"
 #include "tools/python.h"
 
 #include <jansson.h>
@@ -14,6 +15,7 @@ struct tool_call;
 
 struct tool {
     const char *name;
+    const char *title;
     const char *description;
     const char *input_schema; /* JSON */
     int (*prepare)(struct tool_call *call, const json_t *parameters, struct error *err);
@@ -22,13 +24,31 @@ struct tool {
 /* In the order to list them; ends with a tool without a name. */
 extern const struct tool tools[];
 
-/* What a caller may do. */
+/* What all of them are, for those who search. */
+enum { TOOL_TAGS = 3 };
+extern const char tool_category[];
+extern const char *const tool_tags[TOOL_TAGS];
+
+bool tool_exists(const char *name);
+
+/* What a caller may do, and what holds for every run: a view of a configuration. */
 struct tool_rules {
-    struct pa_limits limits; /* where the parameters say nothing */
+    struct pa_limits limits;          /* where the parameters say nothing */
+    const struct pa_limits *ceilings; /* how far parameters may raise them; NULL: no bounds */
     /* Directories (ended by a NULL) beneath which files may be named as modules; NULL: any file
      * that the caller itself can read. */
     const char *const *module_paths;
+    char interpreter[4096];      /* python.wasm; "": none is installed */
+    char registry[4096];         /* directory of named modules */
+    const char *const *env;      /* NAME=VALUE, ended by a NULL */
+    const struct config *config; /* the rest */
+    struct pa_mount *mounts;     /* owned; `mount_count` */
+    size_t mount_count;
 };
+
+/* The rules of a configuration, which outlives them. -1 with `err`: nothing to release. */
+int tool_rules_init(struct tool_rules *rules, const struct config *config, struct error *err);
+void tool_rules_fini(struct tool_rules *rules);
 
 /* A call on its way to a sandbox. */
 struct tool_call {
@@ -42,9 +62,8 @@ struct tool_call {
     struct buffer module;    /* owned */
     struct buffer program;   /* owned; an interpreter's job */
     struct buffer rehearsal; /* owned */
-    char interpreter[4096];
-    const char **argv; /* owned */
-    char **env;        /* owned, each */
+    const char **argv;       /* owned */
+    char **env;              /* owned, each */
     size_t env_count;
 };
 

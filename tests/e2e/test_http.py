@@ -6,29 +6,22 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
-import subprocess
 import time
 
 import pytest
-from program import POLYAGENT, PYTHON_WASM, ROOT, run
-from server import Http, Server, children, descriptors, settled
+from program import PYTHON_WASM, ROOT, run
+from server import Server, children, descriptors, settled
 
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("http"))
+def front(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("http"), http=True)
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def front(server):
-    front = Http(server)
-    yield front
-    front.stop()
 
 
 def request(front, method, path, body=None, **headers):
@@ -77,7 +70,7 @@ def test_however_a_program_ends_the_call_succeeded(front, parameters, name):
 
 @pytest.mark.parametrize("body, status, name, text", [
     (b"", 400, "INVALID_ARGUMENT", "no JSON"), (b"{", 400, "INVALID_ARGUMENT", "no JSON"),
-    (b"[]", 400, "INVALID_ARGUMENT", "tool"), (b'{"tool": 5}', 400, "INVALID_ARGUMENT", "tool"),
+    (b"[]", 400, "INVALID_ARGUMENT", "object"), (b'{"tool": 5}', 400, "INVALID_ARGUMENT", "tool"),
     (b'{"tool": "code_executor"}', 400, "INVALID_ARGUMENT", "parameters"),
     (b'{"tool": "nope", "parameters": {}}', 404, "NOT_FOUND", "nope"),
     (b'{"tool": "code_executor", "parameters": {"wasm_bas64": ""}}', 400, "INVALID_ARGUMENT", "did you mean wasm_base64"),
@@ -99,6 +92,8 @@ def test_paths_and_methods(front):
     assert {t["name"] for t in json.loads(request(front, "GET", "/tools/list").text)["tools"]} == {
         "code_executor", "python_wasi_runner"}
     assert request(front, "GET", "/nope").status == 404
+    document = json.loads(request(front, "GET", "/openapi.json").text)
+    assert document["openapi"] == "3.1.0" and len(document["components"]["schemas"]["ToolCall"]["oneOf"]) == 2
     refused = request(front, "GET", "/tools/execute")
     assert (refused.status, refused.headers["Allow"]) == (405, "POST")
     assert request(front, "DELETE", "/health").headers["Allow"] == "GET"
@@ -110,9 +105,12 @@ def test_metrics_count(front):
     def runs():
         text = request(front, "GET", "/metrics").text
         found = re.search(r'^polyagent_runs_total\{tool="python_wasi_runner",status="OK"\} (\d+)$', text, re.M)
-        count = re.search(r"^polyagent_run_seconds_count (\d+)$", text, re.M)
-        infinite = re.search(r'^polyagent_run_seconds_bucket\{le="\+Inf"\} (\d+)$', text, re.M)
+        count = re.search(r'^polyagent_run_seconds_count\{tool="python_wasi_runner"\} (\d+)$', text, re.M)
+        infinite = re.search(r'^polyagent_run_seconds_bucket\{tool="python_wasi_runner",le="\+Inf"\} (\d+)$', text, re.M)
         assert count[1] == infinite[1] and re.search(r"^polyagent_runs_in_flight 0$", text, re.M)
+        assert re.search(r"^polyagent_queue_depth 0$", text, re.M)
+        assert int(re.search(r'^polyagent_workers\{state="parked"\} (\d+)$', text, re.M)[1]) > 0
+        assert int(re.search(r'^polyagent_code_cache_total\{result="hit"\} (\d+)$', text, re.M)[1]) > 0
         return int(found[1])
 
     execute(front, "python_wasi_runner", {"code": ""})
@@ -148,9 +146,9 @@ def test_many_at_once_on_kept_connections(front):
         list(pool.map(some, range(16)))
 
 
-def test_a_client_that_is_gone_ends_its_run(server, front):
+def test_a_client_that_is_gone_ends_its_run(front):
     execute(front, "python_wasi_runner", {"code": ""})
-    before = settled(lambda: (len(children(server.pid)), descriptors(front.pid)))
+    before = settled(lambda: (len(children(front.pid)), descriptors(front.front)))
     body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass"}}).encode()
     head = b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     for _ in range(5):
@@ -159,13 +157,13 @@ def test_a_client_that_is_gone_ends_its_run(server, front):
             until = time.monotonic() + 10
             while "in_flight 1" not in request(front, "GET", "/metrics").text and time.monotonic() < until:
                 time.sleep(0.02)
-    after = settled(lambda: (len(children(server.pid)), descriptors(front.pid)))
+    after = settled(lambda: (len(children(front.pid)), descriptors(front.front)))
     assert after[0] <= before[0] + 3 and after[1] <= before[1] + 1
     assert "polyagent_runs_in_flight 0" in request(front, "GET", "/metrics").text
 
 
 def test_clients_that_behave_badly_harm_nobody(front):
-    before = settled(lambda: descriptors(front.pid))
+    before = settled(lambda: descriptors(front.front))
     bad = []
     for data in (b"", b"\0" * 100, b"GET", b"GET /health HTTP/9.9\r\n\r\n", b"POST /tools/execute HTTP/1.1\r\n",
                  b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{", os.urandom(500),
@@ -178,13 +176,12 @@ def test_clients_that_behave_badly_harm_nobody(front):
     assert execute(front, "python_wasi_runner", {"code": "print('well')"})[1]["stdout"] == "well\n"
     for client in bad + idle:
         client.close()
-    assert settled(lambda: descriptors(front.pid)) <= before + 1
+    assert settled(lambda: descriptors(front.front)) <= before + 1
     assert front.process.poll() is None
 
 
 def test_overload_is_told_with_a_hint(tmp_path):
-    server = Server(tmp_path, "--max-running", "1", "--max-queued", "1")
-    front = Http(server)
+    front = Server(tmp_path, "--max-running", "1", "--max-queued", "1", http=True)
     body = {"code": "while True: pass", "execution_timeout_ms": 3000}
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: request(front, "POST", "/tools/execute", json.dumps(
@@ -192,54 +189,61 @@ def test_overload_is_told_with_a_hint(tmp_path):
     refused = [a for a in answers if a.status == 429]
     assert refused and all(a.headers["Retry-After"] and "OVERLOADED" in a.text for a in refused)
     front.stop()
-    server.stop()
 
 
-def test_it_ends_when_its_runs_have_ended_and_lives_without_a_supervisor(tmp_path):
-    server = Server(tmp_path)
-    front = Http(server)
+def started(front, count):
+    until = time.monotonic() + 30
+    while f"in_flight {count}" not in request(front, "GET", "/metrics").text and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def test_it_ends_when_its_runs_have_ended(tmp_path):
+    front = Server(tmp_path, http=True)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         slow = pool.submit(execute, front, "python_wasi_runner", {"code": "import time; time.sleep(1.5); print('done')"})
-        while "in_flight 1" not in request(front, "GET", "/metrics").text:
-            time.sleep(0.02)
+        started(front, 1)
         front.stop()
-        assert slow.result() == (200, slow.result()[1]) and slow.result()[1]["stdout"] == "done\n"
-    front = Http(server)
-    server.stop()
-    assert request(front, "GET", "/health").status == 200
-    assert request(front, "GET", "/ready").status == 503
-    status, result = execute(front, "python_wasi_runner", {"code": "print(1)"})
-    assert (status, result["status"]) == (500, "INTERNAL") and "no supervisor" in result["error"]["message"]
-    front.stop()
+        status, result = slow.result()
+        assert (status, result["stdout"]) == (200, "done\n")
 
 
-def test_runs_that_outlast_its_end_are_cancelled(server):
-    before = settled(lambda: len(children(server.pid)))
-    front = Http(server, "--drain", "1")
+def test_runs_that_outlast_its_end_are_cancelled(tmp_path):
+    front = Server(tmp_path, "--drain", "1", http=True)
     clients = []
     body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass"}}).encode()
     for _ in range(3):
         clients.append(socket.create_connection(("127.0.0.1", front.port)))
         clients[-1].sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    while "in_flight 3" not in request(front, "GET", "/metrics").text:
-        time.sleep(0.02)
+    started(front, 3)
     front.stop()
     assert all(client.recv(100) == b"" for client in clients)
     for client in clients:
         client.close()
-    assert settled(lambda: len(children(server.pid))) <= before + 3
+
+
+def test_the_process_in_front_is_started_again_when_it_dies(tmp_path):
+    front = Server(tmp_path, http=True)
+    os.kill(front.front, signal.SIGKILL)
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            if execute(front, "python_wasi_runner", {"code": "print(1)"})[1]["stdout"] == "1\n":
+                break
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.1)
+    assert any(e["message"].startswith("polyagent-net has died") for e in front.events())
+    front.stop()
 
 
 @pytest.mark.parametrize("options, text", [
-    (["--listen", "8000"], "ADDR:PORT"), (["--listen", "0.0.0.0:8000"], "not on loopback"),
-    (["--listen", "localhost:1"], "IPv4"), (["--listen", "127.0.0.1:99999"], "--listen"), (["--what"], "--help"),
-    (["extra"], "extra")])
-def test_bad_usage_is_one_line(options, text):
-    done = run("http", *options)
+    (["--http", "8000"], "ADDR:PORT"), (["--http", "0.0.0.0:8000"], "not on loopback"), (["--grpc", "[::]:1"], "not on loopback"),
+    (["--http", "localhost:1"], "ADDR:PORT"), (["--http", "127.0.0.1:99999"], "server.http"), (["--what"], "--help"),
+    (["extra"], "extra"), (["--config", "/nonexistent"], "/nonexistent"), (["--max-running", "0"], "--max-running")])
+def test_bad_usage_is_one_line(tmp_path, options, text):
+    done = run("serve", *options, env={**os.environ, "POLYAGENT_SOCKET": str(tmp_path / "s"), "POLYAGENT_SERVER_GRPC": ""})
     assert done.returncode == 125 and text in done.err and done.err.count("\n") == 1, done.err
 
 
-def test_a_port_that_is_taken(front):
-    done = subprocess.run([POLYAGENT, "http", "--listen", f"127.0.0.1:{front.port}"], capture_output=True, text=True,
-                          env={**os.environ, "POLYAGENT_SOCKET": "/nonexistent"}, timeout=20)
-    assert done.returncode == 125 and "listen for HTTP" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+def test_a_port_that_is_taken(front, tmp_path):
+    done = run("serve", "--http", f"127.0.0.1:{front.port}", env={**os.environ, "POLYAGENT_SOCKET": str(tmp_path / "s")})
+    assert done.returncode == 125 and "Address already in use" in done.err and done.err.count("\n") == 1, done.err

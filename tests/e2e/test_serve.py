@@ -209,7 +209,6 @@ def test_one_server_a_socket_and_leftovers_of_killed_ones(tmp_path):
     pids = children(server.pid)
     server.process.kill()
     server.process.wait()
-    server.process.stderr.close()
     until = time.monotonic() + 10
     while [p for p in pids if os.path.exists(f"/proc/{p}")] and time.monotonic() < until:
         time.sleep(0.05)

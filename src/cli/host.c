@@ -1,0 +1,106 @@
+#include "cli/host.h"
+
+#include "base/cleanup.h"
+#include "tools/tools.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void on_warm(void *context, const struct supervisor_result *result) {
+    struct host *host = context;
+    host->warmed = true;
+    if (result->report->status != PA_OK) {
+        (void)snprintf(host->failure, sizeof host->failure, "%.500s", result->report->message);
+    }
+}
+
+static int submit(struct host *host, const struct tool_call *call, struct error *err) {
+    struct packet packet;
+    struct pa_module module;
+    struct pa_job job = call->job;
+    job.argc = socket_job_argc(&job, call->warm_argc);
+    int result = call->module_path != NULL
+                     ? module_open_file(&module, &host->cache, call->module_path,
+                                        job.limits.max_module_bytes, err)
+                     : module_copy(&module, call->module.data, call->module.size,
+                                   job.limits.max_module_bytes, err);
+    if (result != 0) return -1;
+    result = packet_pack(&packet, &job, err);
+    if (result == 0)
+        result = supervisor_submit(host->supervisor, &packet, &module, on_warm, host, NULL, err);
+    module_fini(&module);
+    return result;
+}
+
+/* Runs a call that does nothing, so that what it needs is started, and compiled. */
+static int warm(struct host *host, const struct tool_rules *rules, const char *tool,
+                json_t *parameters, struct error *err) {
+    struct tool_call call;
+    int result = tool_call_init(&call, tool, parameters, rules, err);
+    bool none = result != 0 && err->code == PA_NOT_FOUND; /* without Python there is none to keep */
+    json_decref(parameters);
+    if (none) return 0;
+    host->warmed = false;
+    if (result == 0) {
+        result = submit(host, &call, err);
+        while (result == 0 && !host->warmed) { /* before that, as the call's data are its own */
+            int turned = sd_event_run(host->event, UINT64_MAX);
+            if (turned < 0 && turned != -EINTR)
+                result = error_set_errno(err, PA_INTERNAL, -turned, "wait for it");
+        }
+        tool_call_fini(&call);
+    }
+    if (result == 0 && host->failure[0] != 0)
+        result = error_set(err, PA_INTERNAL, "%s", host->failure);
+    return result == 0 ? 0 : error_prefix(err, "%s cannot start", tool);
+}
+
+/* The first request is to be as fast as the others. */
+static int warm_all(struct host *host, const struct config *config, struct error *err) {
+    static const char nothing[] = "KG1vZHVsZSAobWVtb3J5IChleHBvcnQgIm1lbW9yeSIpIDEpIChmdW5jIChleHBv"
+                                  "cnQgIl9zdGFydCIpKSk="; /* (module (memory ...) (func ...)) */
+    struct tool_rules rules;
+    if (tool_rules_init(&rules, config, err) != 0) return -1;
+    int result = warm(host, &rules, "python_wasi_runner", json_pack("{s:s}", "code", ""), err);
+    if (result == 0)
+        result =
+            warm(host, &rules, "code_executor", json_pack("{s:s}", "wasm_base64", nothing), err);
+    tool_rules_fini(&rules);
+    return result;
+}
+
+int host_start(struct host *host, const struct config *c, const char *socket_path,
+               struct error *err) {
+    *host = (struct host){.cache = {.dir_fd = -1}};
+    struct supervisor_config config = {.cache = &host->cache,
+                                       .helper = host->helper,
+                                       .compile_timeout_ms = 180000,
+                                       .max_running = (uint32_t)c->max_running,
+                                       .max_queued = (uint32_t)c->max_queued,
+                                       .spare_workers = (uint32_t)c->spare_workers,
+                                       .memory_bytes = c->memory_bytes,
+                                       .keep_warm = true,
+                                       .own_groups = true,
+                                       .may_move = true};
+    if (sd_event_new(&host->event) < 0) return error_set(err, PA_INTERNAL, "out of memory");
+    if (supervisor_find_helper(NULL, host->helper, sizeof host->helper, err) == 0 &&
+        cache_open(&host->cache, NULL, err) == 0 &&
+        layer_policy_default(&config.policy, err) == 0 &&
+        (host->supervisor = supervisor_new(host->event, &config, err)) != NULL &&
+        warm_all(host, c, err) == 0 &&
+        (host->server = socket_server_new(host->event, host->supervisor, &host->cache, socket_path,
+                                          err)) != NULL) {
+        return 0;
+    }
+    host_stop(host);
+    return -1;
+}
+
+void host_stop(struct host *host) {
+    if (host->server != NULL) socket_server_stop_listening(host->server);
+    /* Jobs first: their clients are told, while there is somebody to tell them. */
+    supervisor_free(host->supervisor);
+    socket_server_free(host->server);
+    sd_event_unref(host->event);
+    cache_close(&host->cache);
+}

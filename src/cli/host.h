@@ -1,0 +1,25 @@
+/* A supervisor with its unix socket, in this process, and Python warm: what polyagent serve is
+ * beneath, and what polyagent mcp has of its own where no server is running. */
+#ifndef PA_CLI_HOST_H
+#define PA_CLI_HOST_H
+
+#include "config/config.h"
+#include "supervisor/socket.h"
+
+struct host {
+    struct cache cache;
+    struct supervisor *supervisor;
+    struct socket_server *server;
+    sd_event *event; /* owned reference; the caller turns it */
+    char helper[4096];
+    bool warmed;
+    char failure[512];
+};
+
+/* -1 with `err`: nothing to release. `config` is read only now. */
+int host_start(struct host *host, const struct config *config, const char *socket_path,
+               struct error *err);
+/* Cancels what runs; each client is told. */
+void host_stop(struct host *host);
+
+#endif

@@ -1,0 +1,58 @@
+/* The settings: config/polyagent.yaml (spec section 2), overridden by POLYAGENT_... variables. All
+ * of them stand in one table (config.c), which says what a file may hold, what the defaults are and
+ * what --print-config shows. */
+#ifndef PA_CONFIG_CONFIG_H
+#define PA_CONFIG_CONFIG_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Read-only once loaded. Texts are never NULL; lists end with a NULL. */
+struct config {
+    struct pa_limits limits;   /* wasi.: where a request says nothing */
+    struct pa_limits ceilings; /* wasi.ceilings.: how far a request may raise them; 0: not at all
+                                  beyond the setting itself, but for fuel, where 0 is no bound */
+    char **allowed_paths;      /* mounted for every run, under their own names */
+    char **env_vars;           /* NAME=VALUE, for every run */
+    char **module_paths;       /* beneath which requests may name files as modules */
+    char *interpreter;         /* python.wasm; "": the one that comes with the program */
+    char *registry;            /* directory of named modules; "": none */
+    bool allow_network, allow_subprocess; /* must be false */
+    bool fs_readonly;                     /* of allowed_paths */
+    bool allow_clock, allow_random, deterministic;
+
+    char *http, *grpc; /* ADDR:PORT; "": not served */
+    bool allow_remote; /* other addresses than loopback without authentication */
+    char *socket;      /* of local commands; "": the user's own place */
+    uint64_t drain_seconds;
+    uint64_t max_connections; /* of each of http, grpc */
+    char *certificate, *key;  /* PEM files; "": no TLS */
+    char *client_ca;          /* PEM file: clients must show a certificate of it */
+    char *tokens_file;        /* NAME:SHA256 of a bearer token, a line each; "": none are asked */
+    uint64_t max_running, max_queued, spare_workers, memory_bytes;
+
+    char *llm_base_url, *llm_model, *llm_key_variable;
+    uint64_t llm_rounds, llm_tokens, llm_timeout_ms;
+
+    char *log_level, *log_format;
+};
+
+/* Defaults, then the file (NULL: none), then the environment. -1 with `err` (file, line, key and
+ * what it wants); nothing to release then. */
+int config_load(struct config *config, const char *path, struct error *err);
+void config_fini(struct config *config);
+
+/* All effective settings, as a file that config_load() takes. 0 or a negative errno. */
+int config_print(const struct config *config, FILE *out);
+
+/* Sets the log's filter and format. */
+int config_apply_log(const struct config *config, struct error *err);
+
+/* A variable's name for a setting, POLYAGENT_WASI_MAX_FUEL for the n-th of the table; NULL past its
+ * end. */
+const char *config_key(unsigned number);
+
+#endif

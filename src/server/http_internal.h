@@ -1,0 +1,84 @@
+/* What the files of the HTTP interface share: a request and the ways to answer it.
+ *
+ *     READING -> answered at once, or -> RUNNING -> DONE -> answered
+ *                                     -> STREAMING -> (its last event is out)
+ */
+#ifndef PA_SERVER_HTTP_INTERNAL_H
+#define PA_SERVER_HTTP_INTERNAL_H
+
+#include "server/http.h"
+
+#include "server/mcp.h"
+
+#include <microhttpd.h>
+#include <sys/queue.h>
+
+struct http_server {
+    struct service *service;
+    struct tasks *tasks;
+    struct mcp *mcp;
+    struct MHD_Daemon *daemon;
+    int listen_fd;                       /* -1 until it has stopped listening; then owned */
+    char *certificate, *key, *client_ca; /* owned texts, which the library keeps using */
+    sd_event_source *io, *timer;
+    TAILQ_HEAD(request_list, request) busy;
+    uint32_t busy_count;
+};
+
+enum request_state { REQUEST_READING, REQUEST_RUNNING, REQUEST_DONE, REQUEST_STREAMING };
+
+struct request {
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    enum request_state state;
+    struct buffer body; /* owned */
+    bool too_large;     /* the rest of the body is read and dropped */
+    struct service_caller caller;
+    char mcp_session[33]; /* of a handshake; "" */
+    /* RUNNING and STREAMING: what is under way, and how to end it early. */
+    void (*cancel)(void *operation);
+    void (*resume)(void *operation); /* the client has caught up; may be NULL */
+    void *operation;
+    sd_event_source *hangup;
+    TAILQ_ENTRY(request) link;
+    /* DONE */
+    unsigned status;
+    json_t *answer; /* owned; NULL with status 0: the connection is closed */
+    /* STREAMING */
+    struct buffer pending; /* owned; events on their way */
+    size_t sent;           /* of pending */
+    bool ended, sleeping, paused;
+    struct buffer held[2]; /* owned; beginnings of characters */
+};
+
+/* Answers at once; each takes over what it sends. */
+enum MHD_Result http_send_json(struct request *r, unsigned status, json_t *value);
+enum MHD_Result http_send_text(struct request *r, unsigned status, const char *type, char *text);
+enum MHD_Result http_send_empty(struct request *r, unsigned status);
+enum MHD_Result http_send_not_allowed(struct request *r, const char *methods);
+/* A refusal in the form of a result. */
+enum MHD_Result http_refuse(struct request *r, const struct error *err);
+
+/* The answer comes later, by http_finish() (which takes over `answer`), unless `cancel` is called
+ * before: the client has hung up, or the server ends. */
+enum MHD_Result http_wait(struct request *r, void (*cancel)(void *), void *operation);
+void http_finish(struct request *r, unsigned status, json_t *answer);
+
+/* The answer is a stream of events (text/event-stream, WHATWG HTML section 9.2). */
+enum MHD_Result http_stream(struct request *r, void (*cancel)(void *), void *operation);
+/* Takes over `data`. `r->paused` becomes true when the client has fallen behind, and false when it
+ * has caught up: then `r->resume` (may be NULL) is called. */
+void http_stream_event(struct request *r, const char *event, json_t *data);
+void http_stream_end(struct request *r);
+
+unsigned http_status_of(enum pa_status status);
+bool http_accepts_events(const struct request *r);
+
+/* http_routes.c: answers a complete request. */
+enum MHD_Result http_route(struct request *r, const char *method, const char *path);
+/* http_mcp.c */
+enum MHD_Result http_post_mcp(struct request *r);
+enum MHD_Result http_get_mcp(struct request *r);
+enum MHD_Result http_delete_mcp(struct request *r);
+
+#endif

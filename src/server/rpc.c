@@ -1,0 +1,566 @@
+#include "server/rpc_internal.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+#include <grpc/slice.h>
+#include <grpc/support/alloc.h>
+#include <grpc/support/log.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+enum { BEHIND_BYTES = 1 << 20, PAUSE_US = 100000, EXTRA_BYTES = 4 << 20, MAX_PEM_BYTES = 1 << 20 };
+
+grpc_status_code rpc_status_of(enum pa_status status) {
+    switch (status) {
+    case PA_MODULE_TOO_LARGE:
+    case PA_INVALID_MODULE:
+    case PA_INVALID_ARGUMENT: return GRPC_STATUS_INVALID_ARGUMENT;
+    case PA_NOT_FOUND: return GRPC_STATUS_NOT_FOUND;
+    case PA_DENIED: return GRPC_STATUS_PERMISSION_DENIED;
+    case PA_OVERLOADED: return GRPC_STATUS_RESOURCE_EXHAUSTED;
+    case PA_INTERNAL: return GRPC_STATUS_INTERNAL;
+    default: return GRPC_STATUS_OK; /* however the program ended: the result tells */
+    }
+}
+
+/* The library's queue, until it is shut down: all of it goes to the loop. */
+static void *pump(void *context) {
+    struct rpc_server *server = context;
+    for (;;) {
+        grpc_event event =
+            grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        if (event.type == GRPC_QUEUE_SHUTDOWN) return NULL;
+        if (event.type != GRPC_OP_COMPLETE) continue;
+        const uint64_t one = 1;
+        (void)pthread_mutex_lock(&server->lock);
+        if (server->report_count == server->report_room) {
+            size_t room = server->report_room * 2 + 64;
+            struct rpc_report *more = reallocarray(server->reports, room, sizeof *more);
+            if (more == NULL) abort(); /* a call that nobody ends; the supervisor starts us again */
+            server->reports = more;
+            server->report_room = room;
+        }
+        server->reports[server->report_count++] =
+            (struct rpc_report){event.tag, event.success != 0};
+        bool first = server->report_count == 1;
+        (void)pthread_mutex_unlock(&server->lock);
+        if (first && write(server->wake_fd, &one, sizeof one) < 0) abort();
+    }
+}
+
+static void handle_reports(struct rpc_server *server) {
+    uint64_t count;
+    if (read(server->wake_fd, &count, sizeof count) < 0) return; /* EAGAIN: none */
+    (void)pthread_mutex_lock(&server->lock);
+    struct rpc_report *reports = server->reports;
+    size_t reported = server->report_count, room = server->report_room;
+    server->reports = server->taken;
+    server->report_room = server->taken_room;
+    server->report_count = 0;
+    (void)pthread_mutex_unlock(&server->lock);
+    server->taken = reports;
+    server->taken_room = room;
+    server->reported -= (uint32_t)reported;
+    for (size_t i = 0; i < reported; i++)
+        reports[i].event->handle(reports[i].event->call, reports[i].success);
+}
+
+static int on_wake(sd_event_source *source, int fd, uint32_t events, void *context) {
+    (void)source;
+    (void)fd;
+    (void)events;
+    handle_reports(context);
+    return 0;
+}
+
+static bool start_batch(struct rpc_call *call, const grpc_op *ops, size_t count,
+                        struct rpc_event *event) {
+    if (grpc_call_start_batch(call->call, ops, count, event, NULL) != GRPC_CALL_OK) return false;
+    call->server->reported++;
+    return true;
+}
+
+static void free_messages(struct rpc_call *call) {
+    struct rpc_message *message;
+    while ((message = STAILQ_FIRST(&call->pending)) != NULL) {
+        STAILQ_REMOVE_HEAD(&call->pending, link);
+        grpc_byte_buffer_destroy(message->bytes);
+        free(message);
+    }
+    call->pending_bytes = 0;
+}
+
+static void free_call(struct rpc_call *call) {
+    free_messages(call);
+    if (call->call != NULL) grpc_call_unref(call->call);
+    if (call->payload != NULL) grpc_byte_buffer_destroy(call->payload);
+    grpc_metadata_array_destroy(&call->metadata);
+    if (call->method == NULL) grpc_call_details_destroy(&call->details);
+    grpc_slice_unref(call->details_text);
+    free(call);
+}
+
+/* Everything that the library was asked for has been reported. */
+static void release_if_over(struct rpc_call *call) {
+    if (!call->is_closed || call->is_sending || call->is_reading) return;
+    if (call->has_status && !call->status_sent && !call->cancelled) return;
+    if (call->cancel != NULL) return;
+    TAILQ_REMOVE(&call->server->calls, call, link);
+    call->server->busy--;
+    free_call(call);
+}
+
+/* Sends what is next: a message, or the status. One batch at a time. */
+static void send_next(struct rpc_call *call) {
+    grpc_op ops[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}};
+    size_t count = call->metadata_sent ? 0 : 1;
+    struct rpc_message *message = STAILQ_FIRST(&call->pending);
+    if (call->is_sending || call->status_sent || (call->is_closed && call->cancelled)) return;
+    if (message != NULL) {
+        ops[count].op = GRPC_OP_SEND_MESSAGE;
+        ops[count++].data.send_message.send_message = message->bytes;
+        STAILQ_REMOVE_HEAD(&call->pending, link);
+        call->pending_bytes -= message->size;
+    } else if (!call->has_status) {
+        return;
+    }
+    grpc_op all[3];
+    memcpy(all, ops, sizeof ops);
+    bool last = call->has_status && STAILQ_EMPTY(&call->pending);
+    if (last) {
+        all[count] = (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER};
+        all[count].data.send_status_from_server.status = call->status;
+        all[count].data.send_status_from_server.status_details = &call->details_text;
+        all[count].data.send_status_from_server.trailing_metadata = call->trailing;
+        all[count].data.send_status_from_server.trailing_metadata_count =
+            call->pushback[0] != 0 ? 2 : 1;
+        count++;
+        call->status_sent = true;
+    }
+    call->metadata_sent = true;
+    call->is_sending = start_batch(call, all, count, &call->sent);
+    if (!call->is_sending) call->status_sent = true; /* no more can be sent */
+    if (message != NULL) {
+        grpc_byte_buffer_destroy(message->bytes); /* the batch has a reference of its own */
+        free(message);
+    }
+}
+
+static void on_sent(struct rpc_call *call, bool success) {
+    call->is_sending = false;
+    if (!success) free_messages(call); /* the client is gone; its close is reported, too */
+    if (call->paused && call->pending_bytes <= BEHIND_BYTES / 2) {
+        call->paused = false;
+        if (call->cancel != NULL && call->pause != NULL) call->pause(call->operation, false);
+    }
+    send_next(call);
+    release_if_over(call);
+}
+
+void rpc_send(struct rpc_call *call, const ProtobufCMessage *packed) {
+    size_t size = protobuf_c_message_get_packed_size(packed);
+    grpc_slice slice = grpc_slice_malloc(size);
+    struct rpc_message *message = malloc(sizeof *message);
+    if (message == NULL) {
+        grpc_slice_unref(slice);
+        rpc_finish(call, GRPC_STATUS_INTERNAL, "out of memory");
+        return;
+    }
+    (void)protobuf_c_message_pack(packed, GRPC_SLICE_START_PTR(slice));
+    *message = (struct rpc_message){.bytes = grpc_raw_byte_buffer_create(&slice, 1), .size = size};
+    grpc_slice_unref(slice);
+    STAILQ_INSERT_TAIL(&call->pending, message, link);
+    call->pending_bytes += size;
+    if (call->method->streams_in || call->cancel != NULL)
+        send_next(call); /* one of several; else it goes with the status */
+    if (call->paused || call->pending_bytes <= BEHIND_BYTES) return;
+    call->paused = true;
+    if (call->cancel != NULL && call->pause != NULL) call->pause(call->operation, true);
+}
+
+void rpc_finish(struct rpc_call *call, grpc_status_code status, const char *message) {
+    if (call->has_status) return;
+    call->has_status = true;
+    call->status = status;
+    call->details_text = grpc_slice_from_copied_string(message);
+    call->trailing[0] =
+        (grpc_metadata){.key = grpc_slice_from_static_string("x-request-id"),
+                        .value = grpc_slice_from_static_buffer(call->caller.request_id,
+                                                               strlen(call->caller.request_id))};
+    if (status == GRPC_STATUS_RESOURCE_EXHAUSTED) {
+        (void)snprintf(call->pushback, sizeof call->pushback, "1000");
+        call->trailing[1] =
+            (grpc_metadata){.key = grpc_slice_from_static_string("grpc-retry-pushback-ms"),
+                            .value = grpc_slice_from_static_string(call->pushback)};
+    }
+    if ((unsigned)status < METRICS_GRPC_CODES) call->server->service->metrics.grpc[status]++;
+    send_next(call);
+}
+
+void rpc_refuse(struct rpc_call *call, const struct error *err) {
+    rpc_finish(call, rpc_status_of(err->code), err->text);
+}
+
+char *rpc_metadata(const struct rpc_call *call, const char *key) {
+    for (size_t i = 0; i < call->metadata.count; i++) {
+        const grpc_metadata *m = &call->metadata.metadata[i];
+        if (grpc_slice_str_cmp(m->key, key) == 0) return grpc_slice_to_c_string(m->value);
+    }
+    return NULL;
+}
+
+bool rpc_identify(struct rpc_call *call, const char *request_id) {
+    char *header = rpc_metadata(call, "authorization"), *id = rpc_metadata(call, "x-request-id"),
+         *trace = rpc_metadata(call, "traceparent");
+    const char *name = auth_check(call->server->service->auth, header);
+    service_caller_init(&call->caller, "grpc", name != NULL ? name : "unknown",
+                        request_id[0] != 0 ? request_id : id, trace);
+    gpr_free(header);
+    gpr_free(id);
+    gpr_free(trace);
+    if (name != NULL) return true;
+    log_event(LOG_WARN, "grpc", "no credential", {"request_id", call->caller.request_id, 0});
+    rpc_finish(call, GRPC_STATUS_UNAUTHENTICATED,
+               "no credential: send metadata authorization: Bearer TOKEN");
+    return false;
+}
+
+/* The client has got its status, or is gone: hung up, cancelled, or past its deadline. */
+static void on_closed(struct rpc_call *call, bool success) {
+    (void)success;
+    call->is_closed = true;
+    if (call->cancelled && call->cancel != NULL) {
+        void (*cancel)(void *) = call->cancel;
+        call->cancel = NULL;
+        cancel(call->operation);
+    }
+    if (call->cancelled && !call->has_status) {
+        call->server->service->metrics.grpc[GRPC_STATUS_CANCELLED]++;
+        call->has_status = true;
+    }
+    release_if_over(call);
+}
+
+/* The bytes of a message as one piece. */
+static bool read_payload(struct rpc_call *call, grpc_slice *slice) {
+    grpc_byte_buffer_reader reader;
+    *slice = grpc_empty_slice();
+    if (call->payload == NULL) return true;
+    if (!grpc_byte_buffer_reader_init(&reader, call->payload)) return false;
+    *slice = grpc_byte_buffer_reader_readall(&reader);
+    grpc_byte_buffer_reader_destroy(&reader);
+    grpc_byte_buffer_destroy(call->payload);
+    call->payload = NULL;
+    return true;
+}
+
+static void on_read(struct rpc_call *call, bool success) {
+    grpc_slice slice;
+    call->is_reading = false;
+    bool ended = !success || call->payload == NULL;
+    if (!ended && read_payload(call, &slice)) {
+        call->method->next(call, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
+        grpc_slice_unref(slice);
+    } else {
+        call->method->next(call, NULL, 0);
+    }
+    release_if_over(call);
+}
+
+void rpc_read(struct rpc_call *call) {
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    op.data.recv_message.recv_message = &call->payload;
+    call->is_reading = start_batch(call, &op, 1, &call->read);
+}
+
+static void await_call(struct rpc_server *server, const struct rpc_method *method,
+                       void *registered);
+
+static void on_requested(struct rpc_call *call, bool success) {
+    struct rpc_server *server = call->server;
+    const struct rpc_method *method = call->method;
+    grpc_slice slice;
+    if (!success || server->stopping) { /* the server is shut down */
+        free_call(call);
+        return;
+    }
+    call->began_ns = clock_now_ns();
+    await_call(server, method, call->registered);
+    TAILQ_INSERT_TAIL(&server->calls, call, link);
+    server->busy++;
+    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+    op.data.recv_close_on_server.cancelled = &call->cancelled;
+    if (!start_batch(call, &op, 1, &call->closed)) call->is_closed = true;
+    if (method == NULL) {
+        rpc_finish(call, GRPC_STATUS_UNIMPLEMENTED, "there is no such method");
+    } else if (method->streams_in) {
+        method->begin(call, NULL, 0);
+    } else if (call->payload == NULL || !read_payload(call, &slice)) {
+        rpc_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "the message cannot be read");
+    } else {
+        method->begin(call, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
+        grpc_slice_unref(slice);
+    }
+}
+
+static void await_call(struct rpc_server *server, const struct rpc_method *method,
+                       void *registered) {
+    struct rpc_call *call = calloc(1, sizeof *call);
+    if (call == NULL) return; /* one less at a time */
+    *call = (struct rpc_call){.server = server,
+                              .method = method,
+                              .registered = registered,
+                              .requested = {on_requested, call},
+                              .closed = {on_closed, call},
+                              .sent = {on_sent, call},
+                              .read = {on_read, call},
+                              .details_text = grpc_empty_slice()};
+    STAILQ_INIT(&call->pending);
+    grpc_metadata_array_init(&call->metadata);
+    if (method == NULL) grpc_call_details_init(&call->details);
+    grpc_call_error error =
+        method == NULL
+            ? grpc_server_request_call(server->server, &call->call, &call->details, &call->metadata,
+                                       server->queue, server->queue, &call->requested)
+            : grpc_server_request_registered_call(server->server, registered, &call->call,
+                                                  &call->deadline, &call->metadata,
+                                                  method->streams_in ? NULL : &call->payload,
+                                                  server->queue, server->queue, &call->requested);
+    if (error == GRPC_CALL_OK)
+        server->reported++;
+    else
+        free_call(call);
+}
+
+static int on_pause_over(sd_event_source *source, uint64_t now_us, void *context) {
+    struct rpc_server *server = context;
+    (void)source;
+    (void)now_us;
+    server->pause = sd_event_source_disable_unref(server->pause);
+    if (server->accept != NULL) (void)sd_event_source_set_enabled(server->accept, SD_EVENT_ON);
+    return 0;
+}
+
+/* Connections are accepted here and handed over: the library, when it is out of descriptors, stops
+ * listening for good. */
+static int on_connection(sd_event_source *source, int fd, uint32_t events, void *context) {
+    struct rpc_server *server = context;
+    const int on = 1;
+    (void)events;
+    int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (client < 0) {
+        if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS) return 0;
+        log_event(LOG_WARN, "grpc", "cannot accept connections", {"error", strerror(errno), 0});
+        if (sd_event_add_time_relative(server->service->event, &server->pause, CLOCK_MONOTONIC,
+                                       PAUSE_US, 1, on_pause_over, server) >= 0) {
+            (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        }
+        return 0;
+    }
+    if (client > server->most_fd) { /* the rest is for runs, and for HTTP */
+        log_event(LOG_WARN, "grpc", "too many connections", {"most", NULL, server->most_fd});
+        (void)close(client);
+        return 0;
+    }
+    (void)setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    grpc_server_credentials *plain = grpc_insecure_server_credentials_create();
+    grpc_server_add_channel_from_fd(server->server, client, plain); /* owns the descriptor */
+    grpc_server_credentials_release(plain);
+    return 0;
+}
+
+static int read_pem(const char *path, struct buffer *out, struct error *err) {
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int result = fd >= 0 ? buffer_read_fd(out, fd, MAX_PEM_BYTES) : -errno;
+    if (result == 0 && out->size == 0) result = -ENODATA;
+    return result == 0 ? 0
+                       : error_set_errno(err, PA_INVALID_ARGUMENT, -result, "server.tls: %s", path);
+}
+
+/* TLS, mutual where there is a client_ca: then the library refuses connections without a good
+ * certificate. */
+static int listen_secure(struct rpc_server *server, const char *address, struct error *err) {
+    const struct config *config = &server->service->config;
+    struct buffer certificate = {0}, key = {0}, ca = {0};
+    bool mutual = config->client_ca[0] != 0;
+    int result = read_pem(config->certificate, &certificate, err);
+    if (result == 0) result = read_pem(config->key, &key, err);
+    if (result == 0 && mutual) result = read_pem(config->client_ca, &ca, err);
+    if (result == 0) {
+        grpc_ssl_pem_key_cert_pair pair = {(const char *)key.data, (const char *)certificate.data};
+        grpc_server_credentials *credentials = grpc_ssl_server_credentials_create_ex(
+            mutual ? (const char *)ca.data : NULL, &pair, 1,
+            mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                   : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
+            NULL);
+        if (credentials == NULL ||
+            grpc_server_add_http2_port(server->server, address, credentials) == 0) {
+            result = error_set(err, PA_INVALID_ARGUMENT,
+                               "grpc: cannot listen at %s with TLS: is the port free, and are "
+                               "server.tls.certificate and .key a pair?",
+                               address);
+        }
+        if (credentials != NULL) grpc_server_credentials_release(credentials);
+    }
+    buffer_fini(&certificate);
+    buffer_fini(&key);
+    buffer_fini(&ca);
+    return result;
+}
+
+static void register_methods(struct rpc_server *server, const struct rpc_method *methods,
+                             void *registered[]) {
+    for (size_t i = 0; methods[i].path != NULL; i++) {
+        registered[i] = grpc_server_register_method(server->server, methods[i].path, NULL,
+                                                    methods[i].streams_in
+                                                        ? GRPC_SRM_PAYLOAD_NONE
+                                                        : GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER,
+                                                    0);
+    }
+}
+
+static void await_methods(struct rpc_server *server, const struct rpc_method *methods,
+                          void *const registered[]) {
+    for (size_t i = 0; methods[i].path != NULL; i++) {
+        for (unsigned j = 0; j < methods[i].awaited; j++)
+            await_call(server, &methods[i], registered[i]);
+    }
+}
+
+enum { MAX_METHODS = 32 };
+
+static int start(struct rpc_server *server, const char *address, struct error *err) {
+    const struct config *config = &server->service->config;
+    void *agent[MAX_METHODS], *standard[MAX_METHODS];
+    struct rlimit files = {0};
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    server->most_fd = files.rlim_cur > INT_MAX ? INT_MAX : (int)(files.rlim_cur / 4 * 3);
+    int most = (int)(config->limits.max_module_bytes / 3 * 4 + EXTRA_BYTES);
+    grpc_arg args[] = {{.type = GRPC_ARG_INTEGER,
+                        .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+                        .value.integer = most},
+                       {.type = GRPC_ARG_INTEGER,
+                        .key = (char *)(uintptr_t)GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                        .value.integer = 1024},
+                       {.type = GRPC_ARG_INTEGER,
+                        .key = (char *)(uintptr_t)GRPC_ARG_ALLOW_REUSEPORT,
+                        .value.integer = 0}};
+    const grpc_channel_args all = {sizeof args / sizeof *args, args};
+    server->server = grpc_server_create(&all, NULL);
+    server->queue = grpc_completion_queue_create_for_next(NULL);
+    grpc_server_register_completion_queue(server->server, server->queue, NULL);
+    register_methods(server, rpc_agent_methods, agent);
+    register_methods(server, rpc_standard_methods, standard);
+    bool secure = config->certificate[0] != 0;
+    if (secure) fd_closep(&server->listen_fd); /* it has shown that the address can be had */
+    if (secure && listen_secure(server, address, err) != 0) return -1;
+    grpc_server_start(server->server);
+    if (pthread_create(&server->pump, NULL, pump, server) != 0) {
+        return error_set(err, PA_INTERNAL, "grpc: cannot start a thread");
+    }
+    server->has_pump = true;
+    await_methods(server, rpc_agent_methods, agent);
+    await_methods(server, rpc_standard_methods, standard);
+    await_call(server, NULL, NULL);
+    int result = sd_event_add_io(server->service->event, &server->wake, server->wake_fd, EPOLLIN,
+                                 on_wake, server);
+    if (result >= 0 && !secure) {
+        result = sd_event_add_io(server->service->event, &server->accept, server->listen_fd,
+                                 EPOLLIN, on_connection, server);
+    }
+    return result >= 0 ? 0
+                       : error_set_errno(err, PA_INTERNAL, -result, "grpc: watch the connections");
+}
+
+/* The library's own lines are for those who look for them. */
+static void log_line(gpr_log_func_args *args) {
+    log_event(args->severity == GPR_LOG_SEVERITY_ERROR ? LOG_DEBUG : LOG_TRACE, "grpc", "library",
+              {"text", args->message, 0});
+}
+
+struct rpc_server *rpc_server_new(struct service *service, struct tasks *tasks, int listen_fd,
+                                  const char *address, struct error *err) {
+    struct rpc_server *server = calloc(1, sizeof *server);
+    if (server == NULL) {
+        (void)close(listen_fd);
+        error_set(err, PA_INTERNAL, "grpc: out of memory");
+        return NULL;
+    }
+    *server = (struct rpc_server){.service = service,
+                                  .tasks = tasks,
+                                  .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                  .listen_fd = listen_fd};
+    TAILQ_INIT(&server->calls);
+    (void)pthread_mutex_init(&server->lock, NULL);
+    gpr_set_log_function(log_line);
+    grpc_init();
+    if (server->wake_fd < 0) {
+        error_set_errno(err, PA_INTERNAL, errno, "grpc: eventfd");
+    } else if (start(server, address, err) == 0) {
+        return server;
+    }
+    rpc_server_free(server);
+    return NULL;
+}
+
+static void on_stopped(struct rpc_call *none, bool success) {
+    (void)none;
+    (void)success;
+}
+
+void rpc_server_stop_listening(struct rpc_server *server) {
+    if (server->stopping) return;
+    server->stopping = true;
+    server->accept = sd_event_source_disable_unref(server->accept);
+    server->pause = sd_event_source_disable_unref(server->pause);
+    fd_closep(&server->listen_fd);
+    server->stopped = (struct rpc_event){on_stopped, NULL};
+    server->reported++;
+    grpc_server_shutdown_and_notify(server->server, server->queue, &server->stopped);
+}
+
+uint32_t rpc_server_busy(const struct rpc_server *server) {
+    return server->busy;
+}
+
+void rpc_server_free(struct rpc_server *server) {
+    if (server == NULL) return;
+    if (server->has_pump) {
+        rpc_server_stop_listening(server);
+        grpc_server_cancel_all_calls(server->server);
+        while (server->reported > 0) { /* each call, awaited ones too, comes back */
+            struct pollfd ready = {.fd = server->wake_fd, .events = POLLIN};
+            if (poll(&ready, 1, 10000) == 0) break; /* the library hangs: so be it */
+            handle_reports(server);
+        }
+        grpc_completion_queue_shutdown(server->queue);
+        (void)pthread_join(server->pump, NULL);
+    } else if (server->queue != NULL) {
+        grpc_completion_queue_shutdown(server->queue);
+    }
+    if (server->server != NULL && server->has_pump) grpc_server_destroy(server->server);
+    if (server->queue != NULL && server->has_pump) grpc_completion_queue_destroy(server->queue);
+    sd_event_source_disable_unref(server->wake);
+    sd_event_source_disable_unref(server->accept);
+    sd_event_source_disable_unref(server->pause);
+    fd_closep(&server->wake_fd);
+    fd_closep(&server->listen_fd);
+    (void)pthread_mutex_destroy(&server->lock);
+    free(server->reports);
+    free(server->taken);
+    grpc_shutdown();
+    free(server);
+}

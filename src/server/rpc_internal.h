@@ -1,0 +1,114 @@
+/* What the files of the gRPC interface share: a call, from its request to its status.
+ *
+ *     AWAITED -> ANSWERING -> (its status is out, and the library has said that it is closed)
+ *     no request yet          handled; messages are sent one after the other, then the status
+ */
+#ifndef PA_SERVER_RPC_INTERNAL_H
+#define PA_SERVER_RPC_INTERNAL_H
+
+#include "server/rpc.h"
+
+#include "messages.h" /* generated from proto/ */
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
+#include <pthread.h>
+#include <sys/queue.h>
+
+struct rpc_call;
+
+/* Something that the library will report: success or not. */
+struct rpc_event {
+    void (*handle)(struct rpc_call *call, bool success);
+    struct rpc_call *call;
+};
+
+struct rpc_report {
+    struct rpc_event *event;
+    bool success;
+};
+
+struct rpc_method {
+    const char *path; /* "/package.Service/Method" */
+    /* The first message has come (empty, if there was none). Answers now or later. */
+    void (*begin)(struct rpc_call *call, const uint8_t *data, size_t size);
+    bool streams_in; /* further messages go to `next`; data NULL: there are no more */
+    void (*next)(struct rpc_call *call, const uint8_t *data, size_t size);
+    unsigned awaited; /* calls that can arrive before we look */
+};
+
+struct rpc_server {
+    struct service *service;
+    struct tasks *tasks;
+    grpc_server *server;
+    grpc_completion_queue *queue;
+    pthread_t pump; /* reads the queue */
+    bool has_pump, stopping;
+    pthread_mutex_t lock;               /* of the reports */
+    struct rpc_report *reports, *taken; /* owned; swapped */
+    size_t report_count, report_room, taken_room;
+    int wake_fd; /* eventfd: there are reports */
+    int listen_fd;
+    sd_event_source *wake, *accept, *pause;
+    TAILQ_HEAD(rpc_call_list, rpc_call) calls; /* ANSWERING */
+    uint32_t busy, reported;                   /* reported: events that are still to come */
+    int most_fd;                               /* connections with higher numbers are too many */
+    struct rpc_event stopped;
+};
+
+struct rpc_message {
+    grpc_byte_buffer *bytes;
+    size_t size;
+    STAILQ_ENTRY(rpc_message) link;
+};
+
+struct rpc_call {
+    struct rpc_server *server;
+    const struct rpc_method *method; /* NULL: of no method that we have */
+    void *registered;
+    grpc_call *call;
+    gpr_timespec deadline;
+    grpc_metadata_array metadata; /* of the client */
+    grpc_call_details details;    /* unregistered only */
+    grpc_byte_buffer *payload;    /* the first, or the next message */
+    struct rpc_event requested, closed, sent, read;
+    int cancelled; /* the library's word at its close */
+    bool is_closed, is_sending, is_reading, has_status, status_sent, metadata_sent;
+    STAILQ_HEAD(rpc_messages, rpc_message) pending;
+    size_t pending_bytes;
+    grpc_status_code status;
+    grpc_slice details_text;
+    grpc_metadata trailing[2];
+    char pushback[16];
+    struct service_caller caller;
+    /* What is under way, and how to end it early; NULL: nothing. */
+    void (*cancel)(void *operation);
+    void (*pause)(void *operation,
+                  bool paused); /* the client is behind, or no longer; may be NULL */
+    void *operation;
+    bool paused;
+    char tool[64]; /* its name */
+    uint64_t began_ns;
+    TAILQ_ENTRY(rpc_call) link;
+};
+
+/* Packs a message for the client (rpc_send), and the status after the last one (rpc_finish): with
+ * `message` "" where it is OK. */
+void rpc_send(struct rpc_call *call, const ProtobufCMessage *message);
+void rpc_finish(struct rpc_call *call, grpc_status_code status, const char *message);
+/* The status for a refusal. */
+void rpc_refuse(struct rpc_call *call, const struct error *err);
+/* Asks for the client's next message. */
+void rpc_read(struct rpc_call *call);
+/* Fills in who calls. False: refused, and answered. */
+bool rpc_identify(struct rpc_call *call, const char *request_id);
+/* The value of the client's metadata, or NULL; the caller's, from malloc(). */
+char *rpc_metadata(const struct rpc_call *call, const char *key);
+
+grpc_status_code rpc_status_of(enum pa_status status);
+
+/* Ended by a method without a path. */
+extern const struct rpc_method rpc_agent_methods[];    /* rpc_agent.c */
+extern const struct rpc_method rpc_standard_methods[]; /* rpc_standard.c */
+
+#endif

@@ -1,0 +1,231 @@
+#include "server/service.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "tools/result.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Everything of the service that comes from the configuration, which it takes over. */
+static int apply(struct service *service, struct config *config, struct error *err) {
+    struct auth *auth = auth_new(config->tokens_file, err);
+    if (auth == NULL) return -1;
+    const struct config former = service->config;
+    struct tool_rules rules;
+    service->config = *config;
+    if (tool_rules_init(&rules, &service->config, err) != 0 ||
+        config_apply_log(&service->config, err) != 0) {
+        service->config = former;
+        auth_free(auth);
+        return -1;
+    }
+    auth_free(service->auth);
+    tool_rules_fini(&service->rules);
+    *config = former; /* for the caller to release */
+    service->auth = auth;
+    service->rules = rules;
+    return 0;
+}
+
+int service_init(struct service *service, sd_event *event, struct config *config,
+                 const char *socket_path, int stats_fd, struct error *err) {
+    *service = (struct service){.started_ns = clock_now_ns(), .event = sd_event_ref(event)};
+    (void)snprintf(service->socket_path, sizeof service->socket_path, "%s", socket_path);
+    if (sodium_init() < 0 || (event == NULL && sd_event_new(&service->event) < 0)) {
+        config_fini(config);
+        return error_set(err, PA_INTERNAL, "the server: out of memory");
+    }
+    service->remote = (struct remote){.event = service->event, .socket_path = service->socket_path};
+    if (stats_fd >= 0) {
+        void *page = mmap(NULL, sizeof *service->stats, PROT_READ, MAP_SHARED, stats_fd, 0);
+        if (page != MAP_FAILED) service->stats = page;
+        (void)close(stats_fd);
+    }
+    if (apply(service, config, err) == 0) return 0;
+    config_fini(config);
+    service_fini(service);
+    return -1;
+}
+
+void service_fini(struct service *service) {
+    if (service->stats != NULL)
+        (void)munmap((void *)(uintptr_t)service->stats, sizeof *service->stats);
+    auth_free(service->auth);
+    tool_rules_fini(&service->rules);
+    config_fini(&service->config);
+    sd_event_unref(service->event);
+    *service = (struct service){.event = NULL};
+}
+
+int service_reload(struct service *service, const char *config_path, struct error *err) {
+    struct config config;
+    if (config_load(&config, config_path, err) != 0) return -1;
+    int result = apply(service, &config, err);
+    config_fini(&config); /* the former one, if it worked */
+    return result;
+}
+
+static bool is_id(const char *id) {
+    size_t length = strlen(id);
+    return length > 0 && length < REQUEST_ID_BYTES &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+               length;
+}
+
+/* "00-" trace-id "-" parent-id "-" flags (W3C Trace Context, section 3.2.2). */
+static bool is_traceparent(const char *text) {
+    static const int dashes[] = {2, 35, 52};
+    if (strlen(text) != TRACEPARENT_BYTES - 1 || strncmp(text, "00-", 3) != 0) return false;
+    for (int i = 0, dash = 0; i < TRACEPARENT_BYTES - 1; i++) {
+        bool hex = strchr("0123456789abcdef", text[i]) != NULL;
+        if (dash < 3 && i == dashes[dash]) {
+            if (text[i] != '-') return false;
+            dash++;
+        } else if (!hex) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void service_caller_init(struct service_caller *caller, const char *interface, const char *name,
+                         const char *id, const char *traceparent) {
+    *caller = (struct service_caller){.interface = interface};
+    (void)snprintf(caller->name, sizeof caller->name, "%s", name);
+    if (id != NULL && is_id(id)) {
+        (void)snprintf(caller->request_id, sizeof caller->request_id, "%s", id);
+    } else {
+        uint8_t bytes[12];
+        randombytes_buf(bytes, sizeof bytes);
+        (void)sodium_bin2hex(caller->request_id, sizeof caller->request_id, bytes, sizeof bytes);
+    }
+    if (traceparent != NULL && is_traceparent(traceparent))
+        memcpy(caller->traceparent, traceparent, TRACEPARENT_BYTES);
+}
+
+struct service_run {
+    struct service *service;
+    struct service_caller caller;
+    unsigned tool; /* its number in the table */
+    struct remote_run *remote;
+    struct remote_callbacks remote_callbacks;
+    const struct service_callbacks *callbacks;
+    void *context;
+    uint64_t began_ns;
+};
+
+static uint64_t count(struct service_run *run, const struct pa_result *result) {
+    const struct pa_usage *u = &result->usage;
+    struct metrics_run ended = {.tool = run->tool,
+                                .status = result->status,
+                                .wall_ns = clock_now_ns() - run->began_ns,
+                                .cache_hit = u->cache_hit,
+                                .output_bytes = {u->stdout_bytes, u->stderr_bytes}};
+    metrics_count_run(&run->service->metrics, &ended);
+    run->service->metrics.in_flight--;
+    return ended.wall_ns;
+}
+
+static void log_end(const struct service_run *run, const struct pa_result *result,
+                    uint64_t wall_ns) {
+    bool ours = result->status == PA_INTERNAL;
+    log_event(ours ? LOG_ERROR : LOG_INFO, run->caller.interface, "run ended",
+              {"request_id", run->caller.request_id, 0},
+              {"traceparent", run->caller.traceparent, 0}, {"caller", run->caller.name, 0},
+              {"tool", tools[run->tool].name, 0}, {"status", pa_status_name(result->status), 0},
+              {"exit_code", NULL, result->exit_code},
+              {"wall_ms", NULL, (double)wall_ns / (double)NS_PER_MS},
+              {"cpu_ms", NULL, result->usage.cpu_ms},
+              {"error", ours && result->message != NULL ? result->message : "", 0});
+}
+
+static json_t *with_id(json_t *result, const struct service_caller *caller) {
+    if (result != NULL &&
+        json_object_set_new(result, "request_id", json_string(caller->request_id)) == 0) {
+        return result;
+    }
+    json_decref(result);
+    return NULL;
+}
+
+static void on_output(void *context, int stream, const void *data, size_t size) {
+    struct service_run *run = context;
+    run->callbacks->output(run->context, stream, data, size);
+}
+
+static void on_done(void *context, const struct pa_result *result, const int outputs[2]) {
+    struct service_run *run = context;
+    json_t *all = result_json(result);
+    if (all != NULL && outputs != NULL && result_add_outputs(all, outputs) != 0) {
+        json_decref(all);
+        all = NULL;
+    }
+    uint64_t wall_ns = count(run, result);
+    run->callbacks->done(run->context, result->status, with_id(all, &run->caller));
+    log_end(run, result, wall_ns); /* the client does not wait for it */
+    free(run);
+}
+
+struct service_run *service_start(struct service *service, const struct service_caller *caller,
+                                  const char *tool, const json_t *parameters,
+                                  const struct service_callbacks *callbacks, void *context,
+                                  struct error *err) {
+    struct tool_call call;
+    struct service_run *run = calloc(1, sizeof *run);
+    bool prepared = false;
+    if (run == NULL) {
+        error_set(err, PA_INTERNAL, "a run: out of memory");
+    } else if (tool_call_init(&call, tool, parameters, &service->rules, err) == 0) {
+        prepared = true;
+        *run = (struct service_run){
+            .service = service,
+            .caller = *caller,
+            .tool = (unsigned)(call.tool - tools),
+            .callbacks = callbacks,
+            .context = context,
+            .remote_callbacks = {.output = callbacks->output != NULL ? on_output : NULL,
+                                 .done = on_done},
+            .began_ns = clock_now_ns()};
+        run->remote =
+            remote_start(&service->remote, caller->name, &call, &run->remote_callbacks, run, err);
+    }
+    if (prepared) tool_call_fini(&call);
+    if (prepared && run->remote != NULL) {
+        service->metrics.in_flight++;
+        return run;
+    }
+    free(run);
+    service->metrics.refused[err->code]++;
+    log_event(err->code == PA_INTERNAL ? LOG_ERROR : LOG_INFO, caller->interface, "call refused",
+              {"request_id", caller->request_id, 0}, {"traceparent", caller->traceparent, 0},
+              {"caller", caller->name, 0}, {"status", pa_status_name(err->code), 0},
+              {"error", err->text, 0});
+    return NULL;
+}
+
+void service_pause(struct service_run *run, bool paused) {
+    remote_pause(run->remote, paused);
+}
+
+void service_cancel(struct service_run *run) {
+    remote_cancel(run->remote);
+    run->service->metrics.in_flight--;
+    log_event(LOG_INFO, run->caller.interface, "run cancelled",
+              {"request_id", run->caller.request_id, 0},
+              {"traceparent", run->caller.traceparent, 0}, {"tool", tools[run->tool].name, 0});
+    free(run);
+}
+
+json_t *service_refusal(const struct service_caller *caller, const struct error *err) {
+    const struct pa_result refused = {.status = err->code, .message = (char *)(uintptr_t)err->text};
+    return with_id(result_json(&refused), caller);
+}
+
+bool service_is_ready(const struct service *service, struct error *err) {
+    _cleanup_(fd_closep) int fd = socket_connect(service->socket_path, false, err);
+    return fd >= 0;
+}

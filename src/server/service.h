@@ -1,0 +1,77 @@
+/* What the interfaces have in common: a tool call by name, in somebody's name, becomes a run of the
+ * supervisor, is counted and logged, and ends as a result (spec section 3). HTTP, gRPC and MCP only
+ * translate to and from this. All of one thread, in one event loop. */
+#ifndef PA_SERVER_SERVICE_H
+#define PA_SERVER_SERVICE_H
+
+#include "config/config.h"
+#include "server/auth.h"
+#include "server/metrics.h"
+#include "server/remote.h"
+#include "supervisor/socket.h"
+#include "tools/tools.h"
+
+#include <systemd/sd-event.h>
+
+enum { REQUEST_ID_BYTES = 65, TRACEPARENT_BYTES = 56 };
+
+struct service {
+    sd_event *event; /* owned reference */
+    struct config config;
+    struct tool_rules rules;             /* of the configuration */
+    struct auth *auth;                   /* owned */
+    char socket_path[SOCKET_PATH_BYTES]; /* of the supervisor */
+    const struct supervisor_stats
+        *stats;           /* owned mapping of what the supervisor tells; may be NULL */
+    struct remote remote; /* to it */
+    struct metrics metrics;
+    uint64_t started_ns;
+};
+
+/* Takes over `config`. `event` is referenced; NULL: a loop of its own. `stats_fd` (-1: none) is
+ * mapped and closed. -1 with `err`: nothing to release. */
+int service_init(struct service *service, sd_event *event, struct config *config,
+                 const char *socket_path, int stats_fd, struct error *err);
+void service_fini(struct service *service);
+/* Reads the configuration again; listeners stay as they are. -1 with `err`: all stays as it was. */
+int service_reload(struct service *service, const char *config_path, struct error *err);
+
+/* Who asks, and how it is to be found again. */
+struct service_caller {
+    const char *interface;      /* "http", "grpc", "mcp" */
+    char name[AUTH_NAME_BYTES]; /* by auth_check() */
+    char request_id[REQUEST_ID_BYTES];
+    char traceparent[TRACEPARENT_BYTES]; /* W3C Trace Context; "" */
+};
+
+/* `id` (may be NULL) is taken if it is 1 to 64 of [A-Za-z0-9._-]; else one is made. A traceparent
+ * is taken if it is one of version 00. */
+void service_caller_init(struct service_caller *caller, const char *interface, const char *name,
+                         const char *id, const char *traceparent);
+
+struct service_run; /* one under way */
+
+struct service_callbacks {
+    /* What the guest wrote, as it comes. NULL: it stands in the result. */
+    void (*output)(void *context, int stream, const void *data, size_t size);
+    /* Once, unless the run was cancelled. Takes over the result; NULL: out of memory. */
+    void (*done)(void *context, enum pa_status status, json_t *result);
+};
+
+/* Starts a run. `parameters` may be released after the call; `caller` is copied. NULL with `err`.
+ */
+struct service_run *service_start(struct service *service, const struct service_caller *caller,
+                                  const char *tool, const json_t *parameters,
+                                  const struct service_callbacks *callbacks, void *context,
+                                  struct error *err);
+void service_pause(struct service_run *run, bool paused);
+/* Not from within `done`. */
+void service_cancel(struct service_run *run);
+
+/* The result of a call that was refused; NULL when memory runs out. */
+json_t *service_refusal(const struct service_caller *caller, const struct error *err);
+
+/* Whether the supervisor is there. */
+bool service_is_ready(const struct service *service, struct error *err);
+
+#endif
