@@ -21,7 +21,7 @@ test: deps all interpreters lint unit e2e sanitize
 unit: all
 	@meson test -C build/main --no-rebuild --print-errorlogs
 
-e2e: all interpreters $(VENV)/pytest
+e2e: all interpreters $(VENV)/pytest build/go/grpcurl
 	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/hostile
 
 # The same tests over a build with AddressSanitizer and UndefinedBehaviorSanitizer. The engine handles
@@ -73,6 +73,12 @@ build/asan/build.ninja: $(ENGINE)
 	@meson setup build/asan . -Db_sanitize=address,undefined -Db_lundef=false > build/meson-asan.log \
 		|| { cat build/meson-asan.log; exit 1; }
 	@ln -sfn ../../interpreters build/asan/src/interpreters
+
+# Of the Go tools only their names and versions are ours.
+build/go/grpcurl:
+	@GOBIN=$(CURDIR)/build/go go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.1
+build/go/ghz:
+	@GOBIN=$(CURDIR)/build/go go install github.com/bojand/ghz/cmd/ghz@v0.120.0
 
 $(VENV)/pytest: tests/requirements.txt
 	@python3 -m venv build/venv

@@ -1,5 +1,5 @@
 # fish completion for polyagent
-complete -c polyagent -n __fish_use_subcommand -xa 'run python tool serve mcp module doctor bench cache'
+complete -c polyagent -n __fish_use_subcommand -xa 'run python tool serve submit mcp module doctor bench cache'
 complete -c polyagent -n '__fish_seen_subcommand_from cache' -xa 'list verify clear'
 for option in dir env stdin memory timeout cpu-time fuel output-limit max-module
     complete -c polyagent -n '__fish_seen_subcommand_from run python' -l $option -r
@@ -19,6 +19,8 @@ for option in config http grpc socket max-running max-queued spare memory drain
     complete -c polyagent -n '__fish_seen_subcommand_from serve' -l $option -r
 end
 complete -c polyagent -n '__fish_seen_subcommand_from serve' -l print-config
+complete -c polyagent -n '__fish_seen_subcommand_from tool submit' -l server -r
+complete -c polyagent -n '__fish_seen_subcommand_from submit' -l json
 complete -c polyagent -n '__fish_seen_subcommand_from mcp' -l config -r
 complete -c polyagent -n '__fish_seen_subcommand_from mcp' -l local
 complete -c polyagent -n '__fish_seen_subcommand_from module' -xa 'list push pull inspect remove'
@@ -28,4 +30,4 @@ end
 for option in cold json no-histogram
     complete -c polyagent -n '__fish_seen_subcommand_from bench' -l $option
 end
-complete -c polyagent -n '__fish_seen_subcommand_from serve mcp module bench doctor' -l help
+complete -c polyagent -n '__fish_seen_subcommand_from serve submit mcp module bench doctor' -l help

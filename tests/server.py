@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -34,13 +35,14 @@ class Server:
     """`polyagent serve`; with http or grpc, `port` and `grpc` are where it listens, and `front` is the process that
     does."""
 
-    def __init__(self, folder, *options, http=False, grpc=False, env=None):
+    def __init__(self, folder, *options, http=False, grpc=False, env=None, limit_files=None):
         self.socket = folder / "s.sock"
         self.env = {**os.environ, "POLYAGENT_SOCKET": str(self.socket), **(env or {})}
         self.log = folder / "server.log"
         listen = ["--http", "127.0.0.1:0" if http else "off", "--grpc", "127.0.0.1:0" if grpc else "off"]
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen([POLYAGENT, "serve", *listen, *options], env=self.env, stderr=log)
+            self.process = subprocess.Popen([POLYAGENT, "serve", *listen, *options], env=self.env, stderr=log, preexec_fn=limit_files and (
+                lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit_files, limit_files))))
         found, until = {}, time.monotonic() + 120
         while "listening" not in found:
             assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()

@@ -97,6 +97,11 @@ int cli_perform(const struct cli_work *work,
 /* Runs the module with our stdout and stderr, reports, and gives the exit code. */
 int cli_execute(struct cli_run *run, const char *module_path);
 
+/* The server's HTTP address: `given`, $POLYAGENT_SERVER, or the default. */
+const char *cli_server(const char *given);
+/* Becomes polyagent-net. Returns only on failure, with an exit code after an error message. */
+int cli_exec_net(const char *command, char *const *argv);
+
 /* The lines of --help for CLI_RUN_OPTIONS. */
 extern const char cli_run_options_help[];
 
@@ -110,6 +115,7 @@ int cli_bench_main(int argc, char **argv);
 int cli_doctor_main(int argc, char **argv);
 int cli_mcp_main(int argc, char **argv);
 int cli_module_main(int argc, char **argv);
+int cli_submit_main(int argc, char **argv);
 int cli_serve_main(int argc, char **argv);
 
 #endif

@@ -182,6 +182,8 @@ static int listen_all(struct front *front, const struct config *config, struct e
         return error_set(err, PA_INVALID_ARGUMENT,
                          "server.grpc: with TLS, its socket cannot come from systemd");
     }
+    /* The library listens itself then; that the place can be had is known now. */
+    if (config->certificate[0] != 0) fd_closep(&front->sockets[1]);
     return 0;
 }
 

@@ -67,7 +67,7 @@ static const struct mcp_callbacks callbacks = {.notify = on_notification, .done 
 static void take_line(struct stdio *s, const char *text, size_t size) {
     json_t *answer = NULL;
     if (size == 0) return;
-    json_t *message = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+    json_t *message = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
     if (message == NULL) {
         answer = mcp_error(NULL, MCP_PARSE_ERROR, "no JSON", NULL);
     } else {

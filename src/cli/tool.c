@@ -22,7 +22,8 @@ static const char help[] =
     "JSON.\n"
     "The exit code is that of polyagent run.\n\n"
     "  --list               the tools, and the JSON schemas of their parameters\n"
-    "  --local              do not use a running polyagent serve\n\n"
+    "  --local              do not use a running polyagent serve\n"
+    "  --server ADDR        use a server over HTTP: its address, with $POLYAGENT_TOKEN\n\n"
     "Examples:\n"
     "  polyagent tool python_wasi_runner '{\"code\": \"print(2 + 2)\"}'\n"
     "  polyagent tool code_executor '{\"wasm_path\": \"hello.wasm\", \"stdin\": \"x\"}'\n";
@@ -121,18 +122,34 @@ static int call_tool(const char *name, const char *text, bool local) {
     return code;
 }
 
+static int call_server(const char *server, char *name, const char *text) {
+    json_t *parameters = read_parameters(text);
+    char *all = parameters != NULL ? json_dumps(parameters, JSON_COMPACT) : NULL;
+    bool refused = parameters == NULL;
+    json_decref(parameters);
+    if (all == NULL) return refused ? CLI_EXIT_FAILURE : cli_fail("tool: out of memory");
+    char *const args[] = {
+        "polyagent-net", "tool", (char *)(uintptr_t)cli_server(server), name, all, NULL};
+    int code = cli_exec_net("tool", args);
+    free(all);
+    return code;
+}
+
 int cli_tool_main(int argc, char **argv) {
     static const struct option table[] = {{"list", no_argument, NULL, 'l'},
                                           {"local", no_argument, NULL, 'L'},
+                                          {"server", required_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     bool local = false;
+    const char *server = NULL;
     int option;
     opterr = 0;
     while ((option = getopt_long(argc, argv, "+h", table, NULL)) != -1) {
         switch (option) {
         case 'h': (void)fputs(help, stdout); return 0;
         case 'L': local = true; break;
+        case 's': server = optarg; break;
         case 'l': {
             json_t *list = tools_list();
             int code = print_json(list);
@@ -145,5 +162,7 @@ int cli_tool_main(int argc, char **argv) {
     if (optind >= argc || argc - optind > 2) {
         return cli_fail("tool: give a tool's name and its parameters; see polyagent tool --help");
     }
-    return call_tool(argv[optind], argc - optind == 2 ? argv[optind + 1] : NULL, local);
+    char *text = argc - optind == 2 ? argv[optind + 1] : NULL;
+    return server != NULL ? call_server(server, argv[optind], text)
+                          : call_tool(argv[optind], text, local);
 }

@@ -75,8 +75,8 @@ static int start(struct front *front, int http_fd, int rpc_fd, const char *rpc_a
                                                        http_fd, err)) == NULL) {
         return -1;
     }
-    if (rpc_fd >= 0 && (front->rpc = rpc_server_new(&front->service, front->tasks, rpc_fd,
-                                                    rpc_address, err)) == NULL) {
+    if (rpc_address[0] != 0 && (front->rpc = rpc_server_new(&front->service, front->tasks, rpc_fd,
+                                                            rpc_address, err)) == NULL) {
         return -1;
     }
     int result = sd_event_add_signal(event, NULL, SIGTERM, on_end, front);

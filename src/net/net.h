@@ -6,6 +6,7 @@
 
 int net_front_main(int argc, char **argv);
 int net_submit_main(int argc, char **argv);
+int net_tool_main(int argc, char **argv);
 int net_bench_main(int argc, char **argv);
 
 #endif

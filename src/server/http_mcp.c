@@ -103,7 +103,8 @@ static enum MHD_Result handle(struct request *r, const json_t *message) {
 
 enum MHD_Result http_post_mcp(struct request *r) {
     const char *text = r->body.size > 0 ? (const char *)r->body.data : "";
-    json_t *message = json_loadb(text, r->body.size, JSON_REJECT_DUPLICATES, NULL);
+    json_t *message =
+        json_loadb(text, r->body.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
     buffer_fini(&r->body);
     r->caller.interface = "mcp";
     enum MHD_Result result =

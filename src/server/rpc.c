@@ -465,7 +465,6 @@ static int start(struct rpc_server *server, const char *address, struct error *e
     register_methods(server, rpc_agent_methods, agent);
     register_methods(server, rpc_standard_methods, standard);
     bool secure = config->certificate[0] != 0;
-    if (secure) fd_closep(&server->listen_fd); /* it has shown that the address can be had */
     if (secure && listen_secure(server, address, err) != 0) return -1;
     grpc_server_start(server->server);
     if (pthread_create(&server->pump, NULL, pump, server) != 0) {

@@ -8,8 +8,8 @@
 
 struct rpc_server;
 
-/* Serves connections of `listen_fd`, which it takes over. With TLS the library listens itself, at
- * `address`, and `listen_fd` is only kept. NULL with `err`. */
+/* Serves connections of `listen_fd`, which it takes over; with TLS the library listens itself, at
+ * `address`. NULL with `err`. */
 struct rpc_server *rpc_server_new(struct service *service, struct tasks *tasks, int listen_fd,
                                   const char *address, struct error *err);
 /* Takes no new connections and no new calls; those that are there go on. */

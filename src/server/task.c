@@ -194,6 +194,24 @@ static void on_answer(void *context, long status, json_t *body, const char *fail
     }
 }
 
+/* With no model, the answer is what the program wrote; of one that failed, its errors as well. */
+static void finish_named(struct task *task, enum pa_status status, const json_t *result,
+                         const char *message) {
+    const char *output = json_string_value(json_object_get(result, "stdout"));
+    const char *errors = json_string_value(json_object_get(result, "stderr"));
+    bool failed = json_integer_value(json_object_get(result, "exit_code")) != 0;
+    struct buffer text = {0};
+    bool complete =
+        buffer_append(&text, output != NULL ? output : "", output != NULL ? strlen(output) : 0) ==
+            0 &&
+        (!failed || errors == NULL || buffer_append(&text, errors, strlen(errors)) == 0);
+    if (complete)
+        finish(task, status, text.size > 0 ? (const char *)text.data : "", message);
+    else
+        fail(task, PA_INTERNAL, "out of memory");
+    buffer_fini(&text);
+}
+
 /* A tool has ended, or was refused; the result is taken over. */
 static void tool_ended(struct task *task, enum pa_status status, json_t *result) {
     int64_t took_ms = (int64_t)((clock_now_ns() - task->call_began_ns) / NS_PER_MS);
@@ -213,8 +231,7 @@ static void tool_ended(struct task *task, enum pa_status status, json_t *result)
     if (task->callbacks->update != NULL) task->callbacks->update(task->context, NULL, entry);
     json_decref(entry);
     if (task->messages == NULL) { /* no model: this was it */
-        const char *output = json_string_value(json_object_get(result, "stdout"));
-        finish(task, status, output != NULL ? output : "", message);
+        finish_named(task, status, result, message);
         json_decref(result);
         return;
     }

@@ -43,13 +43,6 @@ static int check_object(const json_t *schema, const json_t *value, const char *p
     json_t *member;
     size_t index;
     json_t *list = json_object_get(schema, "required");
-    json_array_foreach(list, index, required) {
-        const char *wanted = json_string_value(required);
-        if (json_object_get(value, wanted) == NULL) {
-            return error_set(err, PA_INVALID_ARGUMENT, "%s%s%s: missing", path,
-                             path[0] != 0 ? "." : "", wanted);
-        }
-    }
     json_object_foreach((json_t *)(uintptr_t)value, name, member) {
         char below[PATH_BYTES];
         const json_t *rule = json_object_get(properties, name);
@@ -58,6 +51,13 @@ static int check_object(const json_t *schema, const json_t *value, const char *p
         if (json_is_false(rule)) return refuse_unknown(properties, path, name, err);
         (void)snprintf(below, sizeof below, "%s%s%.100s", path, path[0] != 0 ? "." : "", name);
         if (schema_check(rule, member, below, err) != 0) return -1;
+    }
+    json_array_foreach(list, index, required) {
+        const char *wanted = json_string_value(required);
+        if (json_object_get(value, wanted) == NULL) {
+            return error_set(err, PA_INVALID_ARGUMENT, "%s%s%s: missing", path,
+                             path[0] != 0 ? "." : "", wanted);
+        }
     }
     return 0;
 }

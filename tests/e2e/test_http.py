@@ -162,6 +162,19 @@ def test_a_client_that_is_gone_ends_its_run(front):
     assert "polyagent_runs_in_flight 0" in request(front, "GET", "/metrics").text
 
 
+def test_a_stream_whose_reader_is_gone_ends_its_run(front):
+    before = settled(lambda: (len(children(front.pid)), descriptors(front.front)))
+    body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: print('x' * 1000)", "output_limit_bytes": 16 << 20}}).encode()
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", front.port)) as client:
+            client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            assert client.recv(1000)
+            time.sleep(0.3)
+    after = settled(lambda: (len(children(front.pid)), descriptors(front.front)))
+    assert after[0] <= before[0] + 3 and after[1] <= before[1] + 1
+    assert "polyagent_runs_in_flight 0" in request(front, "GET", "/metrics").text
+
+
 def test_clients_that_behave_badly_harm_nobody(front):
     before = settled(lambda: descriptors(front.front))
     bad = []
@@ -189,6 +202,47 @@ def test_overload_is_told_with_a_hint(tmp_path):
     refused = [a for a in answers if a.status == 429]
     assert refused and all(a.headers["Retry-After"] and "OVERLOADED" in a.text for a in refused)
     front.stop()
+
+
+def stream(front, code, read=None, **parameters):
+    """The events of a run; `read` is called with the open response first."""
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
+    connection.request("POST", "/tools/execute", json.dumps({"tool": "python_wasi_runner", "parameters": {"code": code, **parameters}}),
+                       {"Accept": "text/event-stream"})
+    response = connection.getresponse()
+    assert response.headers["Content-Type"] == "text/event-stream"
+    first = read(response) if read else ""
+    blocks = (first + response.read().decode()).strip().split("\n\n")
+    connection.close()
+    return [(b.split("\n")[0].removeprefix("event: "), json.loads(b.split("\n")[1].removeprefix("data: "))) for b in blocks]
+
+
+def test_output_streams_as_events(front):
+    def first_is_early(response):
+        begun = time.monotonic()
+        head = response.readline() + response.readline() + response.readline()
+        assert b"first" in head and time.monotonic() - begun < 0.9
+        return head.decode()
+
+    events = stream(front, "import sys, time\nprint('first', flush=True)\ntime.sleep(1)\nprint('e', file=sys.stderr)\nsys.exit(3)", first_is_early)
+    assert events[0] == ("stdout", {"text": "first\n"}) and ("stderr", {"text": "e\n"}) in events
+    assert (events[-1][0], events[-1][1]["exit_code"]) == ("result", 3) and "stdout" not in events[-1][1]
+
+
+def test_characters_are_not_torn_apart(front):
+    code = "import sys, time\nfor b in 'aé€🐍z'.encode() + b'\\xe2\\x82':\n    sys.stdout.buffer.write(bytes([b])); sys.stdout.flush(); time.sleep(.01)"
+    events = stream(front, code)
+    assert "".join(d["text"] for kind, d in events if kind == "stdout") == "aé€🐍z\ufffd\ufffd"
+
+
+def test_a_stream_waits_for_a_slow_reader(front):
+    events = stream(front, "for i in range(200): print('x' * 49999)", lambda response: time.sleep(1) or "", output_limit_bytes=16 << 20)
+    assert sum(len(d["text"]) for kind, d in events if kind == "stdout") == 10000000 and events[-1][1]["status"] == "OK"
+
+
+def test_a_refused_stream_is_an_answer(front):
+    response = request(front, "POST", "/tools/execute", '{"tool": "nope", "parameters": {}}', Accept="text/event-stream")
+    assert (response.status, json.loads(response.text)["status"]) == (404, "NOT_FOUND")
 
 
 def started(front, count):

@@ -42,7 +42,7 @@ static void test_values_fit_or_the_error_tells(void **state) {
         {"{\"code\": \"x\", \"argv\": [\"a\", \"b\", \"c\"]}", "argv: at most 2 elements"},
         {"{\"code\": \"x\", \"env\": {\"A\": 1}}", "env.A: must be a string"},
         {"{\"code\": \"x\", \"fast\": 1}", "fast: must be a boolean"},
-        {"{\"cod\": \"x\"}", "code: missing"},
+        {"{\"cod\": \"x\"}", "cod: no such parameter; did you mean code?"}, /* that first */
         {"{\"code\": \"x\", \"sise\": 15}", "sise: no such parameter; did you mean size?"},
         {"{\"code\": \"x\", \"something\": 1}", "something: no such parameter"},
     };

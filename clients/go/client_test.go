@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "polyagent.dev/client/agentpb"
+)
+
+// The server is started by whoever runs the tests (tests/e2e/test_clients.py).
+func dial(t *testing.T) *Client {
+	target := os.Getenv("POLYAGENT_TEST_GRPC")
+	if target == "" {
+		t.Skip("POLYAGENT_TEST_GRPC is not set")
+	}
+	c, err := Dial(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestTheSeedsExample(t *testing.T) {
+	module, err := os.ReadFile("../../docs/assets/hello-wasi.wat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := dial(t).RunWASM(context.Background(), module, map[string]any{"stdin": ""})
+	if err != nil || result.Stdout != "Hello from WASI!\n" || !result.OK() {
+		t.Fatal(result, err)
+	}
+}
+
+func TestPythonAndHowItEnds(t *testing.T) {
+	c := dial(t)
+	result, err := c.RunPython(context.Background(), "import sys\nprint(int(input()) * 2)\nsys.exit(3)",
+		map[string]any{"stdin": "21"})
+	if err != nil || result.Stdout != "42\n" || result.ExitCode != 3 || result.OK() {
+		t.Fatal(result, err)
+	}
+	result, err = c.RunPython(context.Background(), "while True: pass", map[string]any{"execution_timeout_ms": 200})
+	if err != nil || result.Status != "TIMEOUT" || result.Err == nil ||
+		!strings.HasPrefix(result.Err.Message, "Execution timeout") {
+		t.Fatal(result, err)
+	}
+}
+
+func TestRefusalsAreErrors(t *testing.T) {
+	_, err := dial(t).ExecuteTool(context.Background(), "nope", nil)
+	if status.Code(err) != codes.NotFound {
+		t.Fatal(err)
+	}
+	_, err = dial(t).RunPython(context.Background(), "", map[string]any{"cod": 1})
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "did you mean code?") {
+		t.Fatal(err)
+	}
+}
+
+func TestAContextThatEndsEndsTheRun(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	_, err := dial(t).RunPython(ctx, "while True: pass", nil)
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Fatal(err)
+	}
+}
+
+func TestOutputStreams(t *testing.T) {
+	var all, errs strings.Builder
+	c := dial(t)
+	take := func(stream string, data []byte) error {
+		if stream == "stdout" {
+			all.Write(data)
+		} else {
+			errs.Write(data)
+		}
+		return nil
+	}
+	result, err := c.StreamTool(context.Background(), "python_wasi_runner",
+		map[string]any{"code": "import sys\nfor i in range(1000): print(i, flush=True)\nprint('e', file=sys.stderr)"}, take)
+	if err != nil || !result.OK() || !strings.HasSuffix(all.String(), "998\n999\n") || errs.String() != "e\n" {
+		t.Fatal(result, err, all.String(), errs.String())
+	}
+	enough := errors.New("enough")
+	_, err = c.StreamTool(context.Background(), "python_wasi_runner", map[string]any{"code": "while True: print(1)"},
+		func(string, []byte) error { return enough })
+	if !errors.Is(err, enough) {
+		t.Fatal(err)
+	}
+}
+
+func TestTasksAndDiscovery(t *testing.T) {
+	c := dial(t)
+	done, err := c.Agent().ExecuteTask(context.Background(),
+		&pb.ExecuteTaskRequest{Query: "Use python_wasi_runner to execute: print(6 * 7)"})
+	if err != nil || done.Result != "42\n" {
+		t.Fatal(done, err)
+	}
+	found, err := c.Agent().DiscoverTools(context.Background(), &pb.DiscoverToolsRequest{Query: "python"})
+	if err != nil || len(found.Tools) != 1 || found.Tools[0].Name != "python_wasi_runner" {
+		t.Fatal(found, err)
+	}
+}

@@ -1,0 +1,20 @@
+"""Client of polyagent.
+
+    from polyagent import Client
+
+    with Client("localhost:50051") as client:
+        result = client.run_python("print(2 + 2)")
+        print(result.stdout, result.exit_code)
+
+AsyncClient is the same with await. However a program ends, its Result tells; exceptions (PolyagentError) are for calls
+that did not become a run.
+"""
+from ._client import Client
+from ._aio import AsyncClient
+from ._core import Connection
+from .errors import (Denied, InvalidArgument, NotFound, Overloaded, PolyagentError, Unauthenticated, Unavailable)
+from .results import Chunk, Error, Result, Task, Tool, Usage
+
+__all__ = ["AsyncClient", "Chunk", "Client", "Connection", "Denied", "Error", "InvalidArgument", "NotFound", "Overloaded",
+           "PolyagentError", "Result", "Task", "Tool", "Unauthenticated", "Unavailable", "Usage"]
+__version__ = "0.1.0"

@@ -1,0 +1,97 @@
+"""What the two clients share: the connection's settings, and calls as messages."""
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+
+import grpc
+
+from . import agent_pb2 as pb
+
+SERVICE = "/polyagent.agent.AgentService/"
+MAX_MESSAGE_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the server is and how to reach it. `root_certificates`, `private_key` and `certificate_chain` are PEM; any of
+    them makes the connection TLS, as does `tls`."""
+
+    target: str = "localhost:50051"
+    token: Optional[str] = None
+    tls: bool = False
+    root_certificates: Optional[bytes] = None
+    private_key: Optional[bytes] = None
+    certificate_chain: Optional[bytes] = None
+
+    @property
+    def is_secure(self) -> bool:
+        return self.tls or self.root_certificates is not None or self.private_key is not None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
+
+    def metadata(self) -> Sequence[Tuple[str, str]]:
+        return (("authorization", "Bearer " + self.token),) if self.token else ()
+
+
+OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
+
+# name -> (request, response, streams)
+METHODS = {
+    "ExecuteTool": (pb.ToolCallRequest, pb.ToolCallResponse, False),
+    "StreamExecuteTool": (pb.ToolCallRequest, pb.ToolCallUpdate, True),
+    "ExecuteTask": (pb.ExecuteTaskRequest, pb.ExecuteTaskResponse, False),
+    "DiscoverTools": (pb.DiscoverToolsRequest, pb.DiscoverToolsResponse, False),
+    "HealthCheck": (pb.HealthCheckRequest, pb.HealthCheckResponse, False),
+    "GetCapabilities": (pb.GetCapabilitiesRequest, pb.GetCapabilitiesResponse, False),
+}
+
+
+def stubs(channel: Any) -> Dict[str, Any]:
+    made = {}
+    for name, (request, response, streams) in METHODS.items():
+        kind = channel.unary_stream if streams else channel.unary_unary
+        made[name] = kind(SERVICE + name, request_serializer=request.SerializeToString,
+                          response_deserializer=response.FromString)
+    return made
+
+
+def tool_request(tool: str, parameters: Mapping[str, Any], request_id: Optional[str]) -> pb.ToolCallRequest:
+    request = pb.ToolCallRequest(tool_name=tool, request_id=request_id or "")
+    request.parameters.update({key: value for key, value in parameters.items() if value is not None})
+    return request
+
+
+def python_parameters(code: str, **more: Any) -> Dict[str, Any]:
+    return {"code": code, **shared(**more)}
+
+
+def wasm_parameters(module: Union[bytes, str, os.PathLike], **more: Any) -> Dict[str, Any]:
+    """Bytes are a module, a PathLike is a file here, a text is a name in the server's registry."""
+    if isinstance(module, str):
+        named: Dict[str, Any] = {"module": module}
+    else:
+        data = module if isinstance(module, (bytes, bytearray)) else open(module, "rb").read()
+        named = {"wasm_base64": base64.b64encode(data).decode()}
+    return {**named, **shared(**more)}
+
+
+def shared(*, stdin: Optional[str] = None, argv: Optional[Sequence[str]] = None, env: Optional[Mapping[str, str]] = None,
+           timeout: Optional[float] = None, memory_limit_bytes: Optional[int] = None, max_fuel: Optional[int] = None,
+           output_limit_bytes: Optional[int] = None, deterministic: Optional[bool] = None, seed: Optional[int] = None,
+           interpreter: Optional[str] = None) -> Dict[str, Any]:
+    return {"stdin": stdin, "argv": list(argv) if argv is not None else None,
+            "env": dict(env) if env is not None else None,
+            "execution_timeout_ms": int(timeout * 1000) if timeout is not None else None,
+            "memory_limit_bytes": memory_limit_bytes, "max_fuel": max_fuel, "output_limit_bytes": output_limit_bytes,
+            "deterministic": deterministic, "seed": seed, "interpreter": interpreter}
+
+
+def task_request(query: str, tool_parameters: Optional[Mapping[str, Any]]) -> pb.ExecuteTaskRequest:
+    request = pb.ExecuteTaskRequest(query=query)
+    if tool_parameters is not None:
+        request.context.update({"tool_parameters": dict(tool_parameters)})
+    return request

@@ -1,0 +1,126 @@
+"""Promise: the Python and Go clients do what their READMEs say, against the real server, and their generated code is that of
+proto/agent.proto."""
+import asyncio
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+from program import ROOT
+from server import Server, children, settled
+
+sys.path.insert(0, str(ROOT / "clients" / "python"))
+import polyagent  # noqa: E402
+from polyagent import AsyncClient, Chunk, Client, Result  # noqa: E402
+
+HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clients")
+    server = Server(folder, grpc=True, env={"POLYAGENT_STATE_DIR": str(folder / "state")})
+    assert server.run("module", "push", "hello@1.0", HELLO).returncode == 0
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def client(server):
+    with Client(server.grpc) as client:
+        yield client
+
+
+def test_results(client):
+    result = client.run_python("import sys\nprint(input(), sys.argv[1:])", stdin="hé", argv=["a"], timeout=5)
+    assert result.ok and result.stdout == "hé ['a']\n" and result.usage.peak_memory_bytes > 0 and "seccomp" in result.isolation
+    result = client.run_python("import sys; sys.stdout.buffer.write(b'\\xff'); sys.exit(3)")
+    assert (result.status, result.exit_code, result.ok, result.stdout_bytes) == ("OK", 3, False, b"\xff")
+    result = client.run_python("while True: pass", timeout=0.2)
+    assert result.status == "TIMEOUT" and result.error.message.startswith("Execution timeout")
+
+
+def test_modules(client):
+    for module in (HELLO, HELLO.read_bytes(), "hello", "hello@1.0"):
+        assert client.run_wasm(module).stdout == "Hello from WASI!\n"
+    with pytest.raises(polyagent.NotFound):
+        client.run_wasm("nope")
+
+
+def test_streams(client, server):
+    events = list(client.stream_python("for i in range(3): print(i, flush=True)"))
+    assert isinstance(events[-1], Result) and b"".join(e.data for e in events[:-1]) == b"0\n1\n2\n"
+    stream = client.stream_python("print(1, flush=True)\nwhile True: pass")
+    assert next(stream) == Chunk("stdout", b"1\n")
+    before = settled(lambda: len(children(server.pid)))
+    stream.close()
+    assert settled(lambda: len(children(server.pid))) <= before + 3
+
+
+def test_errors(client):
+    with pytest.raises(polyagent.InvalidArgument, match="did you mean code"):
+        client.execute("python_wasi_runner", {"cod": ""})
+    with pytest.raises(polyagent.NotFound) as caught:
+        client.execute("nope", {}, request_id="mine-1")
+    assert caught.value.code == "NOT_FOUND" and caught.value.request_id == "mine-1"
+    with pytest.raises(polyagent.Unavailable):
+        client.run_python("while True: pass", deadline=0.3)
+    with Client("127.0.0.1:1") as nobody, pytest.raises(polyagent.Unavailable):
+        nobody.run_python("1")
+
+
+def test_tasks_tools_health(client):
+    assert client.health() and [t.name for t in client.tools()] == ["code_executor", "python_wasi_runner"]
+    assert client.tools()[1].input_schema["required"] == ["code"]
+    assert client.task("Use python_wasi_runner to execute: print(6 * 7)").result == "42\n"
+    assert client.task("", tool_parameters={"tool": "code_executor", "module": "hello"}).result == "Hello from WASI!\n"
+
+
+def test_async(server):
+    async def all_of_it():
+        async with AsyncClient(server.grpc) as client:
+            results = await asyncio.gather(*(client.run_python(f"print({i})") for i in range(20)))
+            assert [r.stdout for r in results] == [f"{i}\n" for i in range(20)]
+            events = [e async for e in client.stream_python("print(1, flush=True)\nprint(2)")]
+            assert b"".join(e.data for e in events[:-1]) == b"1\n2\n" and events[-1].ok
+            with pytest.raises(polyagent.NotFound):
+                await client.execute("nope", {})
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.run_python("while True: pass"), 0.3)
+            assert await client.health() and len(await client.tools()) == 2
+            assert (await client.run_wasm(HELLO)).ok and (await client.task("Use python_wasi_runner to run: print(1)")).result == "1\n"
+
+    asyncio.run(all_of_it())
+
+
+def test_it_installs_as_a_package_and_its_example_runs(server, tmp_path):
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", tmp_path / "venv"], check=True)
+    source = tmp_path / "source"  # so that nothing is built in the tree
+    shutil.copytree(ROOT / "clients" / "python", source)
+    site = pathlib.Path(polyagent.grpc.__file__).parents[1] if hasattr(polyagent, "grpc") else pathlib.Path(sys.modules["grpc"].__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", source], check=True, env=env)
+    done = subprocess.run([python, ROOT / "examples" / "client.py", server.grpc], capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0 and "42" in done.stdout and "ZeroDivisionError" in done.stdout, done.stderr
+
+
+def test_go(server):
+    done = subprocess.run(["go", "test", "-count=1", "./..."], cwd=ROOT / "clients" / "go", capture_output=True, text=True,
+                          env={**os.environ, "POLYAGENT_TEST_GRPC": server.grpc})
+    assert done.returncode == 0 and "ok" in done.stdout, done.stdout + done.stderr
+    done = subprocess.run(["go", "run", "./example", server.grpc, HELLO], cwd=ROOT / "clients" / "go", capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "OK: Hello from WASI!\n", done.stdout + done.stderr
+
+
+def test_generated_code_is_up_to_date(tmp_path):
+    subprocess.run([ROOT / "scripts" / "generate-clients.sh", tmp_path], check=True)
+    for name in ("agent_pb2.py", "agent_pb2.pyi"):
+        assert (tmp_path / "python" / "polyagent" / name).read_text() == (ROOT / "clients/python/polyagent" / name).read_text()
+    descriptor = polyagent._core.pb.DESCRIPTOR.serialized_pb
+    generated = (ROOT / "clients" / "go" / "agentpb" / "agent.pb.go").read_text()
+    for name in polyagent._core.pb.DESCRIPTOR.message_types_by_name:
+        assert f"type {name} struct" in generated
+    assert len(descriptor) > 1000
