@@ -535,6 +535,18 @@ uint32_t rpc_server_busy(const struct rpc_server *server) {
     return server->busy;
 }
 
+/* Without a pump, we read the queue ourselves. */
+static void destroy_unstarted(struct rpc_server *server) {
+    const gpr_timespec never = gpr_inf_future(GPR_CLOCK_REALTIME);
+    grpc_server_shutdown_and_notify(server->server, server->queue, &server->stopped);
+    (void)grpc_completion_queue_next(server->queue, never, NULL);
+    grpc_server_destroy(server->server);
+    grpc_completion_queue_shutdown(server->queue);
+    while (grpc_completion_queue_next(server->queue, never, NULL).type != GRPC_QUEUE_SHUTDOWN) {
+    }
+    grpc_completion_queue_destroy(server->queue);
+}
+
 void rpc_server_free(struct rpc_server *server) {
     if (server == NULL) return;
     if (server->has_pump) {
@@ -547,11 +559,11 @@ void rpc_server_free(struct rpc_server *server) {
         }
         grpc_completion_queue_shutdown(server->queue);
         (void)pthread_join(server->pump, NULL);
-    } else if (server->queue != NULL) {
-        grpc_completion_queue_shutdown(server->queue);
+        grpc_server_destroy(server->server);
+        grpc_completion_queue_destroy(server->queue);
+    } else if (server->server != NULL) {
+        destroy_unstarted(server);
     }
-    if (server->server != NULL && server->has_pump) grpc_server_destroy(server->server);
-    if (server->queue != NULL && server->has_pump) grpc_completion_queue_destroy(server->queue);
     sd_event_source_disable_unref(server->wake);
     sd_event_source_disable_unref(server->accept);
     sd_event_source_disable_unref(server->pause);

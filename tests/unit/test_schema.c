@@ -111,11 +111,14 @@ static void test_the_tools_schemas_are_understood(void **state) {
 
 /* Prepared jobs hold what the parameters say; refused ones leave nothing (under ASan, too). */
 static void test_calls_become_jobs(void **state) {
-    struct tool_rules rules = {.module_paths = NULL};
+    struct config config;
+    struct tool_rules rules;
     struct tool_call call;
     struct error err = {0};
     (void)state;
-    pa_limits_default(&rules.limits);
+    assert_int_equal(config_load(&config, NULL, &err), 0);
+    assert_int_equal(tool_rules_init(&rules, &config, &err), 0);
+    rules.module_paths = NULL;
     json_t *parameters = json_loads(
         "{\"wasm_base64\": \"AGFz\\nbQ==\", \"stdin\": \"in\", \"argv\": [\"a\"], \"env\": {\"K\": "
         "\"v\"},"
@@ -169,6 +172,8 @@ static void test_calls_become_jobs(void **state) {
     assert_int_equal(tool_call_init(&call, "code_executor", parameters, &rules, &err), -1);
     assert_int_equal(err.code, PA_MODULE_TOO_LARGE);
     json_decref(parameters);
+    tool_rules_fini(&rules);
+    config_fini(&config);
 }
 
 int main(void) {
