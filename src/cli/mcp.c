@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "cli/host.h"
+#include "server/json_body.h"
 #include "server/mcp.h"
 
 #include <errno.h>
@@ -65,11 +66,16 @@ static void on_done(void *context, json_t *response) {
 static const struct mcp_callbacks callbacks = {.notify = on_notification, .done = on_done};
 
 static void take_line(struct stdio *s, const char *text, size_t size) {
-    json_t *answer = NULL;
+    struct buffer line = {0};
+    struct error err = {0};
+    json_t *answer = NULL, *message = NULL;
     if (size == 0) return;
-    json_t *message = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+    if (buffer_append(&line, text, size) == 0)
+        message = json_body_parse(&line, &err);
+    else
+        error_set(&err, PA_INTERNAL, "out of memory");
     if (message == NULL) {
-        answer = mcp_error(NULL, MCP_PARSE_ERROR, "no JSON", NULL);
+        answer = mcp_error(NULL, MCP_PARSE_ERROR, err.text, NULL);
     } else {
         service_caller_init(&s->caller, "mcp", "local", NULL, NULL);
         s->running++; /* first: it may be over at once */

@@ -5,6 +5,9 @@
 #include "sandbox/cache.h"
 #include "sandbox/engine.h"
 
+/* Of a memfd that is taken as it is, without a copy: nobody can change it any more. */
+#define MODULE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+
 struct pa_module {
     int fd;        /* owned: the file itself, or a sealed memfd with its bytes */
     bool is_image; /* fd is a sealed memfd */

@@ -3,6 +3,8 @@
  * session's id only tells apart whose request ids they are. */
 #include "server/http_internal.h"
 
+#include "server/json_body.h"
+
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -102,15 +104,13 @@ static enum MHD_Result handle(struct request *r, const json_t *message) {
 }
 
 enum MHD_Result http_post_mcp(struct request *r) {
-    const char *text = r->body.size > 0 ? (const char *)r->body.data : "";
-    json_t *message =
-        json_loadb(text, r->body.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
-    buffer_fini(&r->body);
+    struct error err = {0};
+    json_t *message = json_body_parse(&r->body, &err);
     r->caller.interface = "mcp";
-    enum MHD_Result result =
-        message != NULL ? handle(r, message)
-                        : http_send_json(r, MHD_HTTP_BAD_REQUEST,
-                                         mcp_error(NULL, MCP_PARSE_ERROR, "no JSON", NULL));
+    enum MHD_Result result = message != NULL
+                                 ? handle(r, message)
+                                 : http_send_json(r, MHD_HTTP_BAD_REQUEST,
+                                                  mcp_error(NULL, MCP_PARSE_ERROR, err.text, NULL));
     json_decref(message);
     return result;
 }

@@ -3,6 +3,7 @@
 
 #include "openapi_template.h" /* generated from openapi.json */
 #include "base/log.h"
+#include "server/json_body.h"
 #include "tools/result.h"
 
 #include <gnutls/gnutls.h>
@@ -59,16 +60,9 @@ static enum MHD_Result get_openapi(struct request *r) {
 /* The body as a JSON object; NULL after the refusal, whose value is in `answered`. */
 static json_t *parse_body(struct request *r, enum MHD_Result *answered) {
     struct error err = {0};
-    json_error_t error;
-    const char *text = r->body.size > 0 ? (const char *)r->body.data : "";
-    json_t *root = json_loadb(text, r->body.size, JSON_REJECT_DUPLICATES, &error);
-    buffer_fini(&r->body);
+    json_t *root = json_body_parse(&r->body, &err);
     if (json_is_object(root)) return root;
-    if (root == NULL)
-        error_set(&err, PA_INVALID_ARGUMENT, "the body is no JSON: line %d, column %d: %s",
-                  error.line, error.column, error.text);
-    else
-        error_set(&err, PA_INVALID_ARGUMENT, "the body must be an object");
+    if (root != NULL) error_set(&err, PA_INVALID_ARGUMENT, "the body must be an object");
     json_decref(root);
     *answered = http_refuse(r, &err);
     return NULL;

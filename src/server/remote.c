@@ -88,6 +88,10 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
         while (!run->cancelled && pass_on(run, i)) {
         }
     if (got == sizeof run->reply) result = result_of_reply(&run->reply);
+    if (got == sizeof run->reply && run->remote->idle_count < REMOTE_IDLE) {
+        run->source = sd_event_source_disable_unref(run->source);
+        run->remote->idle[run->remote->idle_count++] = steal_fd(&run->fd);
+    }
     if (!run->cancelled) run->callbacks->done(run->context, &result, streams ? NULL : run->outputs);
     release(run);
     return 0;

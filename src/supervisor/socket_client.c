@@ -54,8 +54,9 @@ int socket_connect(const char *path, bool wait, struct error *err) {
 
 int socket_module_fd(const char *path, const void *bytes, size_t size) {
     if (path != NULL) return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    _cleanup_(fd_closep) int fd = memfd_create("module", MFD_CLOEXEC);
+    _cleanup_(fd_closep) int fd = memfd_create("module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     int result = fd < 0 ? -errno : fd_write_all(fd, bytes, size);
+    if (result == 0 && fcntl(fd, F_ADD_SEALS, MODULE_SEALS) != 0) result = -errno;
     if (result == 0) return steal_fd(&fd);
     errno = -result;
     return -1;

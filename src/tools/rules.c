@@ -13,14 +13,28 @@ int tool_rules_init(struct tool_rules *rules, const struct config *config, struc
                                  .env = (const char *const *)config->env_vars,
                                  .config = config,
                                  .mount_count = count};
-    if (registry_path(config->registry, rules->registry, sizeof rules->registry, err) != 0)
+    bool complete = true;
+    for (size_t i = 0; i < TOOL_COUNT; i++) {
+        rules->schemas[i] = json_loads(tools[i].input_schema, 0, NULL);
+        complete = complete && rules->schemas[i] != NULL;
+    }
+    if (!complete) {
+        tool_rules_fini(rules);
+        return error_set(err, PA_INTERNAL, "the tools' schemas: out of memory");
+    }
+    if (registry_path(config->registry, rules->registry, sizeof rules->registry, err) != 0) {
+        tool_rules_fini(rules);
         return -1;
+    }
     if (!python_find(config->interpreter[0] != 0 ? config->interpreter : NULL, rules->interpreter,
                      sizeof rules->interpreter)) {
         rules->interpreter[0] = 0;
     }
     rules->mounts = calloc(count + 1, sizeof *rules->mounts);
-    if (rules->mounts == NULL) return error_set(err, PA_INTERNAL, "the settings: out of memory");
+    if (rules->mounts == NULL) {
+        tool_rules_fini(rules);
+        return error_set(err, PA_INTERNAL, "the settings: out of memory");
+    }
     for (size_t i = 0; i < count; i++) {
         rules->mounts[i] = (struct pa_mount){.host_path = config->allowed_paths[i],
                                              .guest_path = config->allowed_paths[i],
@@ -30,6 +44,8 @@ int tool_rules_init(struct tool_rules *rules, const struct config *config, struc
 }
 
 void tool_rules_fini(struct tool_rules *rules) {
+    for (size_t i = 0; i < TOOL_COUNT; i++)
+        json_decref(rules->schemas[i]);
     free(rules->mounts);
-    rules->mounts = NULL;
+    *rules = (struct tool_rules){.mounts = NULL};
 }

@@ -3,12 +3,12 @@
 #include "code_executor_schema.h"      /* generated from schemas/ */
 #include "python_wasi_runner_schema.h" /* likewise */
 #include "base/cleanup.h"
+#include "tools/base64.h"
 #include "tools/registry.h"
 #include "tools/schema.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,9 +124,8 @@ static int take_env(struct tool_call *call, const json_t *parameters, struct err
 /* Line breaks may be in it, as base64(1) makes them. Its length is checked before it is decoded. */
 static int take_base64(struct tool_call *call, const char *name, const char *encoded,
                        struct error *err) {
-    size_t length = strlen(encoded), room = length / 4 * 3 + 3, size = 0;
+    size_t length = strlen(encoded), room = length / 4 * 3 + 3, wrong = 0;
     size_t most = (size_t)call->job.limits.max_module_bytes;
-    const char *end = NULL;
     if (room > most + most / 32 + 7) {
         return error_set(err, PA_MODULE_TOO_LARGE,
                          "WASM module too large: %s has %zu characters, allowed are %zu bytes",
@@ -135,13 +134,11 @@ static int take_base64(struct tool_call *call, const char *name, const char *enc
     uint8_t *bytes = malloc(room);
     if (bytes == NULL) return error_set(err, PA_INTERNAL, "%s: out of memory", name);
     call->module = (struct buffer){.data = bytes, .capacity = room};
-    if (sodium_base642bin(bytes, room, encoded, length, "\r\n", &size, &end,
-                          sodium_base64_VARIANT_ORIGINAL) != 0 ||
-        end != encoded + length) {
-        return error_set(err, PA_INVALID_ARGUMENT, "%s: not base64, at character %td", name,
-                         end != NULL ? end - encoded : 0);
+    ptrdiff_t size = base64_decode(encoded, length, bytes, &wrong);
+    if (size < 0) {
+        return error_set(err, PA_INVALID_ARGUMENT, "%s: not base64, at character %zu", name, wrong);
     }
-    call->module.size = size;
+    call->module.size = (size_t)size;
     return 0;
 }
 
@@ -283,7 +280,7 @@ static int prepare_python(struct tool_call *call, const json_t *parameters, stru
     return 0;
 }
 
-const struct tool tools[] = {
+const struct tool tools[TOOL_COUNT + 1] = {
     {"code_executor", "Run a WebAssembly module",
      "Runs a WebAssembly module (wasip1) in a sandbox of its own and says exactly what happened.",
      code_executor_schema, prepare_code},
@@ -312,16 +309,12 @@ int tool_call_init(struct tool_call *call, const char *name, const json_t *param
     if (tool->name == NULL) {
         return error_set(err, PA_NOT_FOUND, "tool %.100s: there is no such tool", name);
     }
-    json_t *schema = json_loads(tool->input_schema, 0, NULL);
-    if (schema == NULL) return error_set(err, PA_INTERNAL, "the tool's schema: out of memory");
-    int result = schema_check(schema, parameters, "", err);
-    json_decref(schema);
-    if (result != 0) return -1;
+    if (schema_check(rules->schemas[tool - tools], parameters, "", err) != 0) return -1;
     *call = (struct tool_call){.tool = tool,
                                .rules = rules,
                                .job = {.limits = rules->limits, .stdin_fd = -1},
                                .module_fd = -1};
-    result = take_limits(call, parameters, err);
+    int result = take_limits(call, parameters, err);
     const json_t *input = json_object_get(parameters, "stdin");
     call->job.stdin_data = input != NULL ? json_string_value(input) : "";
     call->job.stdin_bytes = json_string_length(input);

@@ -22,7 +22,8 @@ struct tool {
 };
 
 /* In the order to list them; ends with a tool without a name. */
-extern const struct tool tools[];
+enum { TOOL_COUNT = 2 };
+extern const struct tool tools[TOOL_COUNT + 1];
 
 /* What all of them are, for those who search. */
 enum { TOOL_TAGS = 3 };
@@ -44,6 +45,7 @@ struct tool_rules {
     const struct config *config; /* the rest */
     struct pa_mount *mounts;     /* owned; `mount_count` */
     size_t mount_count;
+    json_t *schemas[TOOL_COUNT]; /* owned; parsed, by the tool's number */
 };
 
 /* The rules of a configuration, which outlives them. -1 with `err`: nothing to release. */
