@@ -18,7 +18,7 @@ _polyagent() {
     mcp-*) mapfile -t COMPREPLY < <(compgen -W "--config --local --help" -- "$current") ;;
     module*) mapfile -t COMPREPLY < <(compgen -W "list push pull inspect remove --help" -- "$current") ;;
     bench-*) mapfile -t COMPREPLY < <(compgen -W "-c --runs --warmup --concurrency --spare --cold
-        --json --no-histogram --help" -- "$current") ;;
+        --server --json --no-histogram --help" -- "$current") ;;
     cache*) mapfile -t COMPREPLY < <(compgen -W "list verify clear --help" -- "$current") ;;
     doctor*) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$current") ;;
     *) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;

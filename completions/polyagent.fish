@@ -19,7 +19,7 @@ for option in config http grpc socket max-running max-queued spare memory drain
     complete -c polyagent -n '__fish_seen_subcommand_from serve' -l $option -r
 end
 complete -c polyagent -n '__fish_seen_subcommand_from serve' -l print-config
-complete -c polyagent -n '__fish_seen_subcommand_from tool submit' -l server -r
+complete -c polyagent -n '__fish_seen_subcommand_from tool submit bench' -l server -r
 complete -c polyagent -n '__fish_seen_subcommand_from submit' -l json
 complete -c polyagent -n '__fish_seen_subcommand_from mcp' -l config -r
 complete -c polyagent -n '__fish_seen_subcommand_from mcp' -l local

@@ -3,20 +3,26 @@
 #include "cli/cli.h"
 
 #include "base/buffer.h"
+#include "base/cleanup.h"
 #include "tools/python.h"
 #include "base/clock.h"
 #include "supervisor/supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { HISTOGRAM_ROWS = 20, HISTOGRAM_COLUMNS = 50, MAX_RUNS = 10000000, MAX_CONCURRENCY = 4096 };
+enum { MAX_MODULE_BYTES = 256 << 20 };
 
 static const char help[] =
     "usage: polyagent bench [OPTION]... [-c CODE | MODULE]\n\n"
@@ -29,15 +35,17 @@ static const char help[] =
     "  --concurrency N    jobs at once, default 1\n"
     "  --spare N          workers that are parked ahead of need, default 2\n"
     "  --cold             start the interpreter for each run\n"
+    "  --server ADDR      over gRPC, from request to answer, at a running polyagent serve\n"
     "  --json             the figures as JSON\n"
     "  --no-histogram     the figures only\n\n"
     "Examples:\n"
     "  polyagent bench\n"
     "  polyagent bench --concurrency 4 --runs 10000 -c 'import json; print(json.dumps([1]))'\n"
-    "  polyagent bench docs/assets/hello-wasi.wat\n";
+    "  polyagent bench docs/assets/hello-wasi.wat\n"
+    "  polyagent serve & polyagent bench --server 127.0.0.1:50051 --concurrency 4\n";
 
 struct options {
-    const char *code, *module;
+    const char *code, *module, *server;
     uint64_t runs, warmup, concurrency, spare;
     bool cold, json, histogram;
 };
@@ -137,48 +145,62 @@ static void print_histogram(const struct bench *bench) {
     if (beyond > 0) (void)printf("  %llu took longer\n", (unsigned long long)beyond);
 }
 
+/* What only a supervisor of our own tells. */
+static json_t *parts_json(struct bench *bench) {
+    struct supervisor_stats stats;
+    double n = (double)bench->options->runs;
+    supervisor_get_stats(bench->supervisor, &stats);
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:I}", "queue_ms", bench->queue_ms / n, "start_ms",
+                     bench->start_ms / n, "guest_ms", bench->guest_ms / n, "end_ms",
+                     bench->end_ms / n, "worker_cpu_ms", bench->cpu_ms / n, "zygotes_started",
+                     (json_int_t)stats.zygotes_started);
+}
+
+static void print_json(struct bench *bench, double seconds, double rate, double mean) {
+    const struct options *o = bench->options;
+    json_t *all = json_pack(
+        "{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "runs", (json_int_t)o->runs,
+        "concurrency", (json_int_t)o->concurrency, "failed", (json_int_t)bench->failed, "seconds",
+        seconds, "runs_per_second", rate, "mean_ms", mean, "p50_ms", percentile(bench, 50),
+        "p90_ms", percentile(bench, 90), "p99_ms", percentile(bench, 99), "p999_ms",
+        percentile(bench, 99.9), "max_ms", bench->latency_ms[o->runs - 1]);
+    if (all != NULL && bench->supervisor != NULL)
+        (void)json_object_update_new(all, parts_json(bench));
+    char *text = all != NULL ? json_dumps(all, JSON_REAL_PRECISION(5)) : NULL;
+    (void)printf("%s\n", text != NULL ? text : "{}");
+    free(text);
+    json_decref(all);
+}
+
 static int report(struct bench *bench) {
     const struct options *o = bench->options;
     double seconds = (double)(bench->last_ns - bench->first_ns) / 1e9, sum = 0;
-    struct supervisor_stats stats;
-    supervisor_get_stats(bench->supervisor, &stats);
     qsort(bench->latency_ms, o->runs, sizeof *bench->latency_ms, compare);
     for (uint64_t i = 0; i < o->runs; i++)
         sum += bench->latency_ms[i];
     double n = (double)o->runs;
     double rate = seconds > 0 ? (double)o->runs / seconds : 0;
     if (o->json) {
-        json_t *all = json_pack(
-            "{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}",
-            "runs", (json_int_t)o->runs, "concurrency", (json_int_t)o->concurrency, "failed",
-            (json_int_t)bench->failed, "seconds", seconds, "runs_per_second", rate, "mean_ms",
-            sum / n, "p50_ms", percentile(bench, 50), "p90_ms", percentile(bench, 90), "p99_ms",
-            percentile(bench, 99), "p999_ms", percentile(bench, 99.9), "max_ms",
-            bench->latency_ms[o->runs - 1], "queue_ms", bench->queue_ms / n, "start_ms",
-            bench->start_ms / n, "guest_ms", bench->guest_ms / n, "end_ms", bench->end_ms / n,
-            "worker_cpu_ms", bench->cpu_ms / n, "zygotes_started",
-            (json_int_t)stats.zygotes_started);
-        char *text = all != NULL ? json_dumps(all, JSON_REAL_PRECISION(5)) : NULL;
-        (void)printf("%s\n", text != NULL ? text : "{}");
-        free(text);
-        json_decref(all);
+        print_json(bench, seconds, rate, sum / n);
     } else {
         (void)printf("%llu runs, %llu at once, %.2f s: %.0f a second; %llu failed\n"
-                     "latency ms: p50 %.3f  p90 %.3f  p99 %.3f  p99.9 %.3f  max %.3f  mean %.3f\n"
-                     "of the mean: %.3f queued, %.3f to the guest's start, %.3f guest, %.3f to the "
-                     "result\n"
-                     "CPU of each worker: %.3f ms\n",
+                     "latency ms: p50 %.3f  p90 %.3f  p99 %.3f  p99.9 %.3f  max %.3f  mean %.3f\n",
                      (unsigned long long)o->runs, (unsigned long long)o->concurrency, seconds, rate,
                      (unsigned long long)bench->failed, percentile(bench, 50),
                      percentile(bench, 90), percentile(bench, 99), percentile(bench, 99.9),
-                     bench->latency_ms[o->runs - 1], sum / n, bench->queue_ms / n,
-                     bench->start_ms / n, bench->guest_ms / n, bench->end_ms / n,
-                     bench->cpu_ms / n);
+                     bench->latency_ms[o->runs - 1], sum / n);
+        if (bench->supervisor != NULL) {
+            (void)printf("of the mean: %.3f queued, %.3f to the guest's start, %.3f guest, %.3f to "
+                         "the result\n"
+                         "CPU of each worker: %.3f ms\n",
+                         bench->queue_ms / n, bench->start_ms / n, bench->guest_ms / n,
+                         bench->end_ms / n, bench->cpu_ms / n);
+        }
         if (o->histogram) print_histogram(bench);
     }
     if (bench->failed == 0) return 0;
     return cli_fail("bench: %llu runs failed; the first: %s", (unsigned long long)bench->failed,
-                    bench->failure);
+                    bench->failure[0] != 0 ? bench->failure : "see above");
 }
 
 static int make_job(struct bench *bench, struct cache *cache) {
@@ -259,12 +281,102 @@ static int run(const struct options *options) {
     return result;
 }
 
+/* The call as JSON, for polyagent-net: in a file without a name. -1 after an error message. */
+static int call_file(const struct options *o) {
+    struct buffer module = {0};
+    json_t *call = NULL;
+    if (o->module != NULL) {
+        _cleanup_(fd_closep) int in = open(o->module, O_RDONLY | O_CLOEXEC);
+        int result = in >= 0 ? buffer_read_fd(&module, in, MAX_MODULE_BYTES) : -errno;
+        if (result != 0) {
+            buffer_fini(&module);
+            (void)cli_fail("bench: %s: %s", o->module, strerror(-result));
+            return -1;
+        }
+        size_t room = sodium_base64_encoded_len(module.size, sodium_base64_VARIANT_ORIGINAL);
+        char *encoded = malloc(room);
+        if (encoded != NULL) {
+            (void)sodium_bin2base64(encoded, room, module.data, module.size,
+                                    sodium_base64_VARIANT_ORIGINAL);
+            call = json_pack("{s:s, s:{s:s}}", "tool", "code_executor", "parameters", "wasm_base64",
+                             encoded);
+        }
+        free(encoded);
+        buffer_fini(&module);
+    } else {
+        call = json_pack("{s:s, s:{s:s}}", "tool", "python_wasi_runner", "parameters", "code",
+                         o->code != NULL ? o->code : "print(1)");
+    }
+    char *text = call != NULL ? json_dumps(call, JSON_COMPACT) : NULL;
+    _cleanup_(fd_closep) int fd = memfd_create("call", MFD_CLOEXEC);
+    int result = text == NULL ? -ENOMEM : fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+    if (result == 0 && lseek(fd, 0, SEEK_SET) != 0) result = -errno;
+    free(text);
+    json_decref(call);
+    if (result == 0) return steal_fd(&fd);
+    (void)cli_fail("bench: the call: %s", strerror(-result));
+    return -1;
+}
+
+/* What polyagent-net tells, as it comes: latencies, and whether the run was good. */
+static int collect(struct bench *bench, int fd) {
+    const struct options *o = bench->options;
+    FILE *in = fdopen(fd, "r");
+    double figures[3];
+    if (in == NULL) return cli_fail("bench: out of memory");
+    for (; bench->finished < o->warmup + o->runs && fread(figures, sizeof figures, 1, in) == 1;
+         bench->finished++) {
+        bench->last_ns = (uint64_t)(figures[2] * (double)NS_PER_MS);
+        bench->failed += figures[1] == 0;
+        if (bench->finished >= o->warmup)
+            bench->latency_ms[bench->finished - o->warmup] = figures[0];
+        if (bench->finished < o->warmup || bench->first_ns == 0) bench->first_ns = bench->last_ns;
+    }
+    (void)fclose(in);
+    return bench->finished == o->warmup + o->runs ? 0 : CLI_EXIT_FAILURE; /* it has told why */
+}
+
+/* Over gRPC, by polyagent-net, which has the library. */
+static int run_remote(const struct options *o) {
+    struct bench bench = {.options = o};
+    char total[24], concurrency[24], server[256];
+    int ends[2] = {-1, -1}, status = 0, result = 0;
+    (void)snprintf(server, sizeof server, "%s", o->server);
+    (void)snprintf(total, sizeof total, "%llu", (unsigned long long)(o->warmup + o->runs));
+    (void)snprintf(concurrency, sizeof concurrency, "%llu", (unsigned long long)o->concurrency);
+    _cleanup_(fd_closep) int call = call_file(o);
+    if (call < 0) return CLI_EXIT_FAILURE;
+    bench.latency_ms = calloc(o->runs, sizeof *bench.latency_ms);
+    if (bench.latency_ms == NULL || pipe2(ends, O_CLOEXEC) != 0) {
+        free(bench.latency_ms);
+        return cli_fail("bench: out of memory");
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        char *const argv[] = {"polyagent-net", "bench", server, total, concurrency, NULL};
+        if (dup2(call, STDIN_FILENO) < 0 || dup2(ends[1], STDOUT_FILENO) < 0) _exit(125);
+        _exit(cli_exec_net("bench", argv));
+    }
+    (void)close(ends[1]);
+    if (pid < 0) {
+        (void)close(ends[0]);
+        result = cli_fail("bench: fork: %s", strerror(errno));
+    } else {
+        result = collect(&bench, ends[0]);
+        if (waitpid(pid, &status, 0) != pid || status != 0) result = CLI_EXIT_FAILURE;
+    }
+    if (result == 0) result = report(&bench);
+    free(bench.latency_ms);
+    return result;
+}
+
 int cli_bench_main(int argc, char **argv) {
     static const struct option table[] = {{"runs", required_argument, NULL, 'n'},
                                           {"warmup", required_argument, NULL, 'w'},
                                           {"concurrency", required_argument, NULL, 'p'},
                                           {"spare", required_argument, NULL, 's'},
                                           {"cold", no_argument, NULL, 'C'},
+                                          {"server", required_argument, NULL, 'S'},
                                           {"json", no_argument, NULL, 'j'},
                                           {"no-histogram", no_argument, NULL, 'H'},
                                           {"help", no_argument, NULL, 'h'},
@@ -284,6 +396,7 @@ int cli_bench_main(int argc, char **argv) {
             break;
         case 's': result = cli_number("--spare", optarg, 0, 1000, &o.spare); break;
         case 'C': o.cold = true; break;
+        case 'S': o.server = optarg; break;
         case 'j': o.json = true; break;
         case 'H': o.histogram = false; break;
         default: result = cli_bad_option(argv, "polyagent bench");
@@ -293,5 +406,6 @@ int cli_bench_main(int argc, char **argv) {
     if (result == 0 && (optind < argc || (o.module != NULL && o.code != NULL))) {
         result = cli_fail("bench: one program only; see polyagent bench --help");
     }
-    return result == 0 ? run(&o) : result;
+    if (result != 0) return result;
+    return o.server != NULL ? run_remote(&o) : run(&o);
 }

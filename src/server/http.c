@@ -322,6 +322,16 @@ static void log_line(void *context, const char *format, va_list args) {
     log_event(LOG_DEBUG, "http", "library", {"text", text, 0});
 }
 
+/* Whether there are descriptors left that runs do not need. */
+static enum MHD_Result may_connect(void *context, const struct sockaddr *address, socklen_t size) {
+    const struct http_server *server = context;
+    (void)address;
+    (void)size;
+    int next = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+    if (next >= 0) (void)close(next);
+    return next >= 0 && next <= server->most_fd ? MHD_YES : MHD_NO;
+}
+
 static struct MHD_Daemon *start(struct http_server *server, int listen_fd) {
     const struct config *config = &server->service->config;
     struct MHD_OptionItem tls[] = {
@@ -333,13 +343,14 @@ static struct MHD_Daemon *start(struct http_server *server, int listen_fd) {
     bool secure = server->certificate != NULL;
     struct rlimit files = {.rlim_cur = 1024};
     (void)getrlimit(RLIMIT_NOFILE, &files);
-    unsigned most = (unsigned)(files.rlim_cur / 2 < config->max_connections
-                                   ? files.rlim_cur / 2 /* the rest is for runs, and for gRPC */
+    unsigned most = (unsigned)(files.rlim_cur / 8 * 5 < config->max_connections
+                                   ? files.rlim_cur / 8 * 5 /* the rest is for gRPC, */
                                    : config->max_connections);
+    server->most_fd = (int)(files.rlim_cur / 16 * 15); /* and for runs */
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
             (secure ? MHD_USE_TLS : MHD_NO_FLAG),
-        0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
+        0, may_connect, server, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
         MHD_OPTION_LISTEN_SOCKET, (MHD_socket)listen_fd, MHD_OPTION_NOTIFY_COMPLETED, completed,
         server, MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,

@@ -18,6 +18,7 @@ struct http_server {
     struct tasks *tasks;
     struct mcp *mcp;
     struct MHD_Daemon *daemon;
+    int most_fd;                         /* connections with higher numbers are too many */
     int listen_fd;                       /* -1 until it has stopped listening; then owned */
     char *certificate, *key, *client_ca; /* owned texts, which the library keeps using */
     sd_event_source *io, *timer;

@@ -447,7 +447,7 @@ static int start(struct rpc_server *server, const char *address, struct error *e
     void *agent[MAX_METHODS], *standard[MAX_METHODS];
     struct rlimit files = {0};
     (void)getrlimit(RLIMIT_NOFILE, &files);
-    server->most_fd = files.rlim_cur > INT_MAX ? INT_MAX : (int)(files.rlim_cur / 4 * 3);
+    server->most_fd = files.rlim_cur > INT_MAX ? INT_MAX : (int)(files.rlim_cur / 8 * 7);
     int most = (int)(config->limits.max_module_bytes / 3 * 4 + EXTRA_BYTES);
     grpc_arg args[] = {{.type = GRPC_ARG_INTEGER,
                         .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,

@@ -2,6 +2,7 @@
 import json
 
 from program import ROOT, run
+from server import Server
 
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 
@@ -26,6 +27,16 @@ def test_a_histogram_of_all_runs():
 def test_failures_are_counted_and_told():
     done = run("bench", "--runs", "5", "--warmup", "0", "-c", "1 / 0", "--no-histogram")
     assert done.returncode == 125 and "5 failed" in done.out and "5 runs failed; the first: OK, exit code 1" in done.err
+
+
+def test_over_grpc(tmp_path):
+    server = Server(tmp_path, grpc=True)
+    figures = json.loads(run("bench", "--server", server.grpc, "--runs", "30", "--concurrency", "3", "--json").out)
+    assert (figures["runs"], figures["failed"]) == (30, 0) and 0 < figures["p50_ms"] <= figures["max_ms"] and figures["runs_per_second"] > 0
+    assert "20 runs, 1 at once" in run("bench", "--server", server.grpc, "--runs", "20", HELLO).out
+    done = run("bench", "--server", server.grpc, "--runs", "5", "--warmup", "0", "-c", "1 / 0", "--no-histogram")
+    assert done.returncode == 125 and "5 failed" in done.out and "exit code 1" in done.err
+    server.stop()
 
 
 def test_bad_usage_is_one_line():

@@ -1,0 +1,56 @@
+"""Promise: 10,000 connections that do nothing cost no client its run, and nothing once they are gone."""
+import http.client
+import json
+import resource
+import socket
+import sys
+import time
+
+import pytest
+from program import ROOT
+from server import Server, descriptors, settled
+
+sys.path.insert(0, str(ROOT / "clients" / "python"))
+from polyagent import Client  # noqa: E402
+
+WANTED = 10000
+
+
+@pytest.fixture
+def count():
+    """Descriptors for our side of the connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield min(WANTED, hard // 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def over_http(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/tools/execute", json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "print(1)"}}))
+    result = json.loads(connection.getresponse().read())
+    connection.close()
+    return result["stdout"]
+
+
+@pytest.mark.parametrize("interface", ["http", "grpc"])
+def test_idle_connections(tmp_path, count, interface):
+    server = Server(tmp_path, http=True, grpc=True)
+    port = server.port if interface == "http" else int(server.grpc.rsplit(":", 1)[1])
+    with Client(server.grpc) as client:
+        client.run_python("")
+        before = settled(lambda: descriptors(server.front))
+        idle = []
+        for i in range(count):
+            idle.append(socket.create_connection(("127.0.0.1", port), timeout=60))
+            if i % 3 == 0:  # some have begun to say something
+                idle[-1].sendall(b"POST /tools/execute HTT" if interface == "http" else b"PRI * HTTP/2.0")
+        until = time.monotonic() + 60
+        while descriptors(server.front) < before + count and time.monotonic() < until:
+            time.sleep(0.1)
+        assert descriptors(server.front) >= before + count
+        assert over_http(server) == "1\n" and client.run_python("print(2)").stdout == "2\n"
+        for connection in idle:
+            connection.close()
+        assert settled(lambda: descriptors(server.front), 60) <= before + 3
+    server.stop()
