@@ -3,6 +3,7 @@
 
 ENGINE := build/engine/release/libpolyagent_engine.a
 VENV := build/venv/bin
+PREFIX := /usr/local
 
 .PHONY: all demo test unit e2e sanitize lint format interpreters deps bench install clean
 all: build/main/build.ninja
@@ -55,8 +56,10 @@ build/interpreters/python.wasm: interpreters/manifest.json scripts/fetch-interpr
 bench: all interpreters
 	@bench/run.sh
 
-install: all
-	@meson install -C build/main --no-rebuild
+install: all interpreters
+	@DESTDIR=$(DESTDIR) meson install -C build/main --no-rebuild $(if $(DESTDIR),--quiet)
+	@install -D -m 0644 build/interpreters/python.wasm $(DESTDIR)$(PREFIX)/share/polyagent/interpreters/python.wasm
+	@install -D -m 0644 config/polyagent.yaml $(DESTDIR)$(PREFIX)/share/doc/polyagent/polyagent.yaml
 
 clean:
 	@rm -rf build/main build/asan

@@ -1,0 +1,131 @@
+"""Promise: the server works as systemd, a container and a cluster start it."""
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+import yaml
+from program import POLYAGENT, ROOT
+
+sys.path.insert(0, str(ROOT / "clients" / "python"))
+from polyagent import Client  # noqa: E402
+
+DEPLOY = ROOT / "deploy"
+
+
+def health(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/ready")
+    response = connection.getresponse()
+    connection.close()
+    return response.status
+
+
+def test_sockets_and_readiness_as_systemd_has_them(tmp_path):
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    ports = [s.getsockname()[1] for s in listening]
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    env = {**os.environ, "POLYAGENT_SOCKET": str(tmp_path / "s.sock"), "NOTIFY_SOCKET": str(tmp_path / "notify"), "LISTEN_FDS": "2",
+           "LISTEN_FDNAMES": "http:grpc"}
+
+    def place():
+        for number, fd in enumerate([s.fileno() for s in listening]):
+            os.dup2(fd, 50 + number)  # out of the way, then into place
+        for number in range(2):
+            os.dup2(50 + number, 3 + number)
+
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(["sh", "-c", f"LISTEN_PID=$$ exec {POLYAGENT} serve --http 127.0.0.1:1 --grpc 127.0.0.1:1"],
+                                   env=env, preexec_fn=place, close_fds=False, stderr=log)
+    notify.settimeout(60)
+    assert b"READY=1" in notify.recv(1000)
+    assert health(ports[0]) == 200
+    with Client(f"127.0.0.1:{ports[1]}") as client:
+        assert client.run_python("print(1)").stdout == "1\n"
+    process.terminate()
+    assert process.wait(60) == 0 and b"STOPPING=1" in notify.recv(1000)
+    for s in (*listening, notify):
+        s.close()
+
+
+def test_units_name_what_there_is():
+    unit = (DEPLOY / "systemd" / "polyagent.service").read_text()
+    assert "Type=notify" in unit and "polyagent serve --config" in unit
+    verify = shutil.which("systemd-analyze")
+    if verify is not None:
+        done = subprocess.run([verify, "verify", "--man=no", *(DEPLOY / "systemd").iterdir()], capture_output=True, text=True)
+        assert not [line for line in done.stderr.splitlines() if "polyagent" in line and "not executable" not in line
+                    and "Failed to" not in line], done.stderr
+
+
+def test_compose_has_the_seeds_mount_and_variable():
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["polyagent"]
+    assert "./wasm-interpreters:/opt/wasm-interpreters:ro" in service["volumes"]
+    assert service["environment"]["PYTHON_WASI_WASM_PATH"].startswith("/opt/")
+    assert service["read_only"] is True and service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"]
+
+
+def test_manifests_are_restricted_and_probed():
+    documents = [d for path in sorted((DEPLOY / "kubernetes").glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())]
+    by_kind = {d["kind"]: d for d in documents}
+    assert {"Namespace", "ConfigMap", "Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"} <= set(by_kind)
+    assert by_kind["Namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    pod = by_kind["Deployment"]["spec"]["template"]
+    container = pod["spec"]["containers"][0]
+    # What the restricted pod security standard asks for
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    assert pod["spec"]["automountServiceAccountToken"] is False and container["resources"]["limits"]["memory"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health" and container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+    service = by_kind["Service"]["spec"]
+    assert ports == {"http": 8000, "grpc": 50051} and {p["targetPort"] for p in service["ports"]} == set(ports)
+    assert service["selector"].items() <= pod["metadata"]["labels"].items()
+    assert pod["spec"]["terminationGracePeriodSeconds"] > 30
+    mounts = {m["name"] for m in container["volumeMounts"]}
+    assert mounts == {v["name"] for v in pod["spec"]["volumes"]}
+
+
+def test_the_clusters_settings_are_good(tmp_path):
+    documents = [d for path in sorted((DEPLOY / "kubernetes").glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())]
+    for text in [next(d for d in documents if d["kind"] == "ConfigMap")["data"]["polyagent.yaml"], (DEPLOY / "container.yaml").read_text()]:
+        (tmp_path / "c.yaml").write_text(text)
+        done = subprocess.run([POLYAGENT, "serve", "--print-config", "--config", tmp_path / "c.yaml"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
+def test_it_runs_as_nobody_with_nothing_but_its_folders(tmp_path):
+    """As in a container: no root, no capabilities, nothing to write to but its own folder and /tmp."""
+    home = tempfile.mkdtemp()  # pytest's folders are closed to others
+    os.chown(home, 65534, 65534)
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "POLYAGENT_STATE_DIR": f"{home}/state", "POLYAGENT_CACHE_DIR": f"{home}/cache",
+           "POLYAGENT_SOCKET": f"{home}/s.sock"}
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen([*command, str(POLYAGENT), "serve", "--http", "127.0.0.1:0", "--grpc", "off"], env=env, stderr=log)
+    try:
+        until = time.monotonic() + 180  # it compiles Python first
+        while "listening" not in (tmp_path / "log").read_text():
+            assert process.poll() is None and time.monotonic() < until, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        port = int(re.search(r"http://127.0.0.1:(\d+)", (tmp_path / "log").read_text())[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("POST", "/tools/execute", json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "print(1)"}}))
+        result = json.loads(connection.getresponse().read())
+        connection.close()
+        assert result["stdout"] == "1\n" and {"seccomp", "landlock", "no_new_privs"} <= set(result["isolation"])
+    finally:
+        process.terminate()
+        code = process.wait(60)
+        shutil.rmtree(home)
+    assert code == 0
