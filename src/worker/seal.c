@@ -30,12 +30,15 @@ static int limit(int resource, uint64_t value) {
 
 /* The zygote keeps what it takes to make a worker: ids, and its pid namespace. */
 static int drop_most_capabilities(const struct seal *seal) {
+    /* Where no user namespace could be entered, there may be none to keep. */
+    bool has_admin = capng_get_caps_process() == 0 &&
+                     capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN) != 0;
     capng_clear(CAPNG_SELECT_ALL);
     if (seal->many_ids && seal->enabled & LAYER_UID) {
         (void)capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SETUID, CAP_SETGID,
                             -1);
     }
-    if (seal->enabled & LAYER_PID_NS) {
+    if (seal->enabled & LAYER_PID_NS && has_admin) {
         (void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN);
     }
     /* Without the right to change the bounding set there is nothing to take out of it. */

@@ -103,13 +103,17 @@ def test_the_clusters_settings_are_good(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
+CONTAINER = "wasm,process,pid_namespace,rlimits,no_new_privs,not_dumpable,no_capabilities,uid,landlock,seccomp"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
-def test_it_runs_as_nobody_with_nothing_but_its_folders(tmp_path):
+@pytest.mark.parametrize("layers", ["all", CONTAINER])  # all, and where no user namespace can be had
+def test_it_runs_as_nobody_with_nothing_but_its_folders(tmp_path, layers):
     """As in a container: no root, no capabilities, nothing to write to but its own folder and /tmp."""
     home = tempfile.mkdtemp()  # pytest's folders are closed to others
     os.chown(home, 65534, 65534)
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "POLYAGENT_STATE_DIR": f"{home}/state", "POLYAGENT_CACHE_DIR": f"{home}/cache",
-           "POLYAGENT_SOCKET": f"{home}/s.sock"}
+           "POLYAGENT_SOCKET": f"{home}/s.sock", "POLYAGENT_WASI_ISOLATION_LAYERS": layers}
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen([*command, str(POLYAGENT), "serve", "--http", "127.0.0.1:0", "--grpc", "off"], env=env, stderr=log)
