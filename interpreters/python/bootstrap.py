@@ -90,6 +90,12 @@ def _polyagent_boot():
             fields.append(data[start:at])
         return fields
 
+    def enter(directory):
+        try:
+            os.chdir(directory)
+        except OSError:
+            pass  # the variable was meant for the program alone
+
     def practise():
         """Code that has run often enough is specialised: the interpreter writes no more counters into it."""
         for _ in range(40):
@@ -150,6 +156,8 @@ def _polyagent_boot():
     for field in fields[3 + count :]:
         key, _, value = field.decode("utf-8", "surrogateescape").partition("=")
         environment[key] = value
+        if key == "PWD":
+            enter(value)
     if linecache is not None:
         remember_source(linecache)
     status = 0

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { IDLE_SECONDS = 60, CONNECTION_BYTES = 32 << 10, MAX_PEM_BYTES = 1 << 20 };
+enum { IDLE_SECONDS = 60, CONNECTION_BYTES = 32 << 10 };
 enum { BEHIND_BYTES = 1 << 20, EVENT_BLOCK_BYTES = 32 << 10 };
 /* Of a body, beside the module in it. */
 #define BODY_BYTES ((size_t)4 << 20)
@@ -299,17 +299,6 @@ static int on_timer(sd_event_source *source, uint64_t now_us, void *context) {
     return turn(context);
 }
 
-static int read_pem(const char *path, char **text, struct error *err) {
-    struct buffer bytes = {0};
-    if (path[0] == 0) return 0;
-    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int result = fd >= 0 ? buffer_read_fd(&bytes, fd, MAX_PEM_BYTES) : -errno;
-    if (result == 0 && bytes.size == 0) result = -ENODATA;
-    *text = (char *)bytes.data;
-    return result == 0 ? 0
-                       : error_set_errno(err, PA_INVALID_ARGUMENT, -result, "server.tls: %s", path);
-}
-
 /* What the library has to say beside its results: of no interest above the level debug. */
 static void log_line(void *context, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
@@ -369,9 +358,9 @@ struct http_server *http_server_new(struct service *service, struct tasks *tasks
         .service = service, .tasks = tasks, .mcp = mcp, .listen_fd = listen_fd};
     TAILQ_INIT(&server->busy);
     const struct config *config = &service->config;
-    if (read_pem(config->certificate, &server->certificate, err) != 0 ||
-        read_pem(config->key, &server->key, err) != 0 ||
-        read_pem(config->client_ca, &server->client_ca, err) != 0) {
+    if (service_read_pem(config->certificate, &server->certificate, err) != 0 ||
+        service_read_pem(config->key, &server->key, err) != 0 ||
+        service_read_pem(config->client_ca, &server->client_ca, err) != 0) {
         http_server_free(server);
         return NULL;
     }

@@ -14,7 +14,7 @@ static const double bounds[METRICS_BUCKETS - 1] = {0.0005, 0.001, 0.0025, 0.005,
 void metrics_count_run(struct metrics *metrics, const struct metrics_run *run) {
     double seconds = (double)run->wall_ns / (double)NS_PER_SECOND;
     unsigned bucket = 0;
-    if (run->tool >= METRICS_TOOLS || (unsigned)run->status >= METRICS_STATUSES) return;
+    if (run->tool >= TOOL_COUNT || (unsigned)run->status >= METRICS_STATUSES) return;
     while (bucket < METRICS_BUCKETS - 1 && seconds > bounds[bucket])
         bucket++;
     metrics->runs[run->tool][run->status]++;
@@ -50,7 +50,7 @@ static int print_labelled(struct buffer *out, const char *name, const char *labe
 
 static int write_runs(const struct metrics *m, struct buffer *out) {
     int result = print_head(out, "runs_total", "counter", "Runs that ended, by tool and status.");
-    for (unsigned tool = 0; tool < METRICS_TOOLS && tools[tool].name != NULL; tool++) {
+    for (unsigned tool = 0; tool < TOOL_COUNT; tool++) {
         for (unsigned status = 0; status < METRICS_STATUSES; status++) {
             if (m->runs[tool][status] == 0) continue;
             result |= print(out, "polyagent_runs_total{tool=\"%s\",status=\"%s\"} %llu\n",
@@ -59,7 +59,7 @@ static int write_runs(const struct metrics *m, struct buffer *out) {
         }
     }
     result |= print_head(out, "run_seconds", "histogram", "From a run's request to its result.");
-    for (unsigned tool = 0; tool < METRICS_TOOLS && tools[tool].name != NULL; tool++) {
+    for (unsigned tool = 0; tool < TOOL_COUNT; tool++) {
         uint64_t count = 0;
         for (unsigned i = 0; i < METRICS_BUCKETS - 1; i++) {
             count += m->buckets[tool][i];

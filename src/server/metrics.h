@@ -4,21 +4,17 @@
 
 #include "base/buffer.h"
 #include "supervisor/supervisor.h"
+#include "tools/tools.h"
 
 #include <polyagent.h>
 
-enum {
-    METRICS_TOOLS = 8,
-    METRICS_STATUSES = PA_INTERNAL + 1,
-    METRICS_BUCKETS = 14,
-    METRICS_GRPC_CODES = 17
-};
+enum { METRICS_STATUSES = PA_INTERNAL + 1, METRICS_BUCKETS = 14, METRICS_GRPC_CODES = 17 };
 
 /* Starts out as zeros. Of one thread. */
 struct metrics {
-    uint64_t runs[METRICS_TOOLS][METRICS_STATUSES];   /* by the tool's number in the table */
-    uint64_t buckets[METRICS_TOOLS][METRICS_BUCKETS]; /* by wall time; not cumulative */
-    double seconds[METRICS_TOOLS];
+    uint64_t runs[TOOL_COUNT][METRICS_STATUSES];   /* by the tool's number in the table */
+    uint64_t buckets[TOOL_COUNT][METRICS_BUCKETS]; /* by wall time; not cumulative */
+    double seconds[TOOL_COUNT];
     uint64_t refused[METRICS_STATUSES]; /* before they became runs */
     uint64_t cache[2];                  /* of compiled code: misses, hits */
     uint64_t output_bytes[2];

@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { BEHIND_BYTES = 1 << 20, PAUSE_US = 100000, EXTRA_BYTES = 4 << 20, MAX_PEM_BYTES = 1 << 20 };
+enum { BEHIND_BYTES = 1 << 20, PAUSE_US = 100000, EXTRA_BYTES = 4 << 20 };
 
 grpc_status_code rpc_status_of(enum pa_status status) {
     switch (status) {
@@ -382,29 +382,20 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
     return 0;
 }
 
-static int read_pem(const char *path, struct buffer *out, struct error *err) {
-    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int result = fd >= 0 ? buffer_read_fd(out, fd, MAX_PEM_BYTES) : -errno;
-    if (result == 0 && out->size == 0) result = -ENODATA;
-    return result == 0 ? 0
-                       : error_set_errno(err, PA_INVALID_ARGUMENT, -result, "server.tls: %s", path);
-}
-
 /* TLS, mutual where there is a client_ca: then the library refuses connections without a good
  * certificate. */
 static int listen_secure(struct rpc_server *server, const char *address, struct error *err) {
     const struct config *config = &server->service->config;
-    struct buffer certificate = {0}, key = {0}, ca = {0};
-    bool mutual = config->client_ca[0] != 0;
-    int result = read_pem(config->certificate, &certificate, err);
-    if (result == 0) result = read_pem(config->key, &key, err);
-    if (result == 0 && mutual) result = read_pem(config->client_ca, &ca, err);
+    char *certificate = NULL, *key = NULL, *ca = NULL;
+    int result = service_read_pem(config->certificate, &certificate, err);
+    if (result == 0) result = service_read_pem(config->key, &key, err);
+    if (result == 0) result = service_read_pem(config->client_ca, &ca, err);
     if (result == 0) {
-        grpc_ssl_pem_key_cert_pair pair = {(const char *)key.data, (const char *)certificate.data};
+        grpc_ssl_pem_key_cert_pair pair = {key, certificate};
         grpc_server_credentials *credentials = grpc_ssl_server_credentials_create_ex(
-            mutual ? (const char *)ca.data : NULL, &pair, 1,
-            mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-                   : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
+            ca, &pair, 1,
+            ca != NULL ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                       : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
             NULL);
         if (credentials == NULL ||
             grpc_server_add_http2_port(server->server, address, credentials) == 0) {
@@ -415,9 +406,9 @@ static int listen_secure(struct rpc_server *server, const char *address, struct 
         }
         if (credentials != NULL) grpc_server_credentials_release(credentials);
     }
-    buffer_fini(&certificate);
-    buffer_fini(&key);
-    buffer_fini(&ca);
+    free(certificate);
+    free(key);
+    free(ca);
     return result;
 }
 

@@ -357,7 +357,7 @@ static void get_capabilities(struct rpc_call *call, const uint8_t *data, size_t 
         POLYAGENT__AGENT__GET_CAPABILITIES_RESPONSE__INIT;
     Polyagent__Agent__ExecutionMode simple =
         POLYAGENT__AGENT__EXECUTION_MODE__EXECUTION_MODE_SIMPLE;
-    char *names[METRICS_TOOLS];
+    char *names[TOOL_COUNT];
     const struct config *config = &call->server->service->config;
     uint64_t most = config->limits.memory_limit_bytes;
     (void)data;
@@ -443,7 +443,7 @@ static bool matches(const struct tool *tool, const Polyagent__Agent__DiscoverToo
 static void discover_tools(struct rpc_call *call, const uint8_t *data, size_t size) {
     Polyagent__Agent__DiscoverToolsResponse response =
         POLYAGENT__AGENT__DISCOVER_TOOLS_RESPONSE__INIT;
-    Polyagent__Agent__ToolCapability found[METRICS_TOOLS], *list[METRICS_TOOLS];
+    Polyagent__Agent__ToolCapability found[TOOL_COUNT], *list[TOOL_COUNT];
     Polyagent__Agent__DiscoverToolsRequest *request =
         polyagent__agent__discover_tools_request__unpack(NULL, size, data);
     bool complete = true;

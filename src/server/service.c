@@ -4,7 +4,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "tools/result.h"
+#include "tools/workspace.h"
 
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,9 +33,26 @@ static int apply(struct service *service, struct config *config, struct error *e
     return 0;
 }
 
+/* A folder whose run may still be writing: its worker is being killed. */
+struct leftover {
+    struct service *service;
+    char *path; /* owned */
+    sd_event_source *timer;
+    TAILQ_ENTRY(leftover) link;
+};
+enum { LEFTOVER_US = 1000000, MAX_PEM_BYTES = 1 << 20 };
+
+static void remove_leftover(struct leftover *leftover) {
+    TAILQ_REMOVE(&leftover->service->leftovers, leftover, link);
+    sd_event_source_disable_unref(leftover->timer);
+    workspace_remove(leftover->path);
+    free(leftover);
+}
+
 int service_init(struct service *service, sd_event *event, struct config *config,
                  const char *socket_path, int stats_fd, struct error *err) {
     *service = (struct service){.started_ns = clock_now_ns(), .event = sd_event_ref(event)};
+    TAILQ_INIT(&service->leftovers);
     (void)snprintf(service->socket_path, sizeof service->socket_path, "%s", socket_path);
     if (sodium_init() < 0 || (event == NULL && sd_event_new(&service->event) < 0)) {
         config_fini(config);
@@ -54,6 +73,10 @@ int service_init(struct service *service, sd_event *event, struct config *config
 void service_fini(struct service *service) {
     if (service->stats != NULL)
         (void)munmap((void *)(uintptr_t)service->stats, sizeof *service->stats);
+    struct leftover *leftover;
+    while ((leftover = TAILQ_FIRST(&service->leftovers)) != NULL)
+        remove_leftover(leftover);
+    remote_fini(&service->remote);
     auth_free(service->auth);
     tool_rules_fini(&service->rules);
     config_fini(&service->config);
@@ -115,8 +138,36 @@ struct service_run {
     struct remote_callbacks remote_callbacks;
     const struct service_callbacks *callbacks;
     void *context;
+    char *workspace; /* owned; NULL: none */
     uint64_t began_ns;
 };
+
+/* Once the worker is surely gone. */
+static int on_leftover(sd_event_source *source, uint64_t now_us, void *context) {
+    (void)source;
+    (void)now_us;
+    remove_leftover(context);
+    return 0;
+}
+
+static void remove_later(struct service *service, char *path) {
+    struct leftover *leftover = path != NULL ? calloc(1, sizeof *leftover) : NULL;
+    if (leftover == NULL) {
+        workspace_remove(path);
+        return;
+    }
+    *leftover = (struct leftover){.service = service, .path = path};
+    TAILQ_INSERT_TAIL(&service->leftovers, leftover, link);
+    if (sd_event_add_time_relative(service->event, &leftover->timer, CLOCK_MONOTONIC, LEFTOVER_US,
+                                   1, on_leftover, leftover) < 0) {
+        remove_leftover(leftover);
+    }
+}
+
+static void release(struct service_run *run) {
+    workspace_remove(run->workspace);
+    free(run);
+}
 
 static uint64_t count(struct service_run *run, const struct pa_result *result) {
     const struct pa_usage *u = &result->usage;
@@ -167,7 +218,7 @@ static void on_done(void *context, const struct pa_result *result, const int out
     uint64_t wall_ns = count(run, result);
     run->callbacks->done(run->context, result->status, with_id(all, &run->caller));
     log_end(run, result, wall_ns); /* the client does not wait for it */
-    free(run);
+    release(run);
 }
 
 struct service_run *service_start(struct service *service, const struct service_caller *caller,
@@ -193,12 +244,15 @@ struct service_run *service_start(struct service *service, const struct service_
         run->remote =
             remote_start(&service->remote, caller->name, &call, &run->remote_callbacks, run, err);
     }
-    if (prepared) tool_call_fini(&call);
+    if (prepared) {
+        run->workspace = steal_ptr(call.workspace); /* the job has named it now */
+        tool_call_fini(&call);
+    }
     if (prepared && run->remote != NULL) {
         service->metrics.in_flight++;
         return run;
     }
-    free(run);
+    if (run != NULL) release(run);
     service->metrics.refused[err->code]++;
     log_event(err->code == PA_INTERNAL ? LOG_ERROR : LOG_INFO, caller->interface, "call refused",
               {"request_id", caller->request_id, 0}, {"traceparent", caller->traceparent, 0},
@@ -217,7 +271,8 @@ void service_cancel(struct service_run *run) {
     log_event(LOG_INFO, run->caller.interface, "run cancelled",
               {"request_id", run->caller.request_id, 0},
               {"traceparent", run->caller.traceparent, 0}, {"tool", tools[run->tool].name, 0});
-    free(run);
+    remove_later(run->service, steal_ptr(run->workspace));
+    release(run);
 }
 
 json_t *service_refusal(const struct service_caller *caller, const struct error *err) {
@@ -228,4 +283,19 @@ json_t *service_refusal(const struct service_caller *caller, const struct error 
 bool service_is_ready(const struct service *service, struct error *err) {
     _cleanup_(fd_closep) int fd = socket_connect(service->socket_path, false, err);
     return fd >= 0;
+}
+
+int service_read_pem(const char *path, char **text, struct error *err) {
+    struct buffer bytes = {0};
+    *text = NULL;
+    if (path[0] == 0) return 0;
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int result = fd >= 0 ? buffer_read_fd(&bytes, fd, MAX_PEM_BYTES) : -errno;
+    if (result == 0 && bytes.size == 0) result = -ENODATA;
+    if (result == 0) {
+        *text = (char *)bytes.data;
+        return 0;
+    }
+    buffer_fini(&bytes);
+    return error_set_errno(err, PA_INVALID_ARGUMENT, -result, "server.tls: %s", path);
 }

@@ -11,6 +11,7 @@
 #include "supervisor/socket.h"
 #include "tools/tools.h"
 
+#include <sys/queue.h>
 #include <systemd/sd-event.h>
 
 enum { REQUEST_ID_BYTES = 65, TRACEPARENT_BYTES = 56 };
@@ -25,6 +26,7 @@ struct service {
         *stats;           /* owned mapping of what the supervisor tells; may be NULL */
     struct remote remote; /* to it */
     struct metrics metrics;
+    TAILQ_HEAD(leftover_list, leftover) leftovers; /* folders of cancelled runs */
     uint64_t started_ns;
 };
 
@@ -70,6 +72,9 @@ void service_cancel(struct service_run *run);
 
 /* The result of a call that was refused; NULL when memory runs out. */
 json_t *service_refusal(const struct service_caller *caller, const struct error *err);
+
+/* A PEM file's text, for the caller to free; NULL where `path` is "". -1 with `err`. */
+int service_read_pem(const char *path, char **text, struct error *err);
 
 /* Whether the supervisor is there. */
 bool service_is_ready(const struct service *service, struct error *err);

@@ -6,6 +6,7 @@
 #include "tools/base64.h"
 #include "tools/registry.h"
 #include "tools/schema.h"
+#include "tools/workspace.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -106,7 +107,7 @@ static int take_env(struct tool_call *call, const json_t *parameters, struct err
     size_t standing = 0;
     while (call->rules->env[standing] != NULL)
         standing++;
-    call->env = calloc(standing + json_object_size(variables) + 1, sizeof *call->env);
+    call->env = calloc(standing + json_object_size(variables) + 2, sizeof *call->env); /* PWD */
     if (call->env == NULL) return error_set(err, PA_INTERNAL, "env: out of memory");
     for (size_t i = 0; i < standing; i++) {
         if (is_given(variables, call->rules->env[i])) continue;
@@ -233,6 +234,23 @@ static int prepare_code(struct tool_call *call, const json_t *parameters, struct
     return 0;
 }
 
+/* The files of the request, in a folder that the run has for itself. */
+static int take_files(struct tool_call *call, const json_t *parameters, struct error *err) {
+    const json_t *files = json_object_get(parameters, "files");
+    size_t count = call->rules->mount_count;
+    if (files == NULL) return 0;
+    call->workspace = workspace_make(files, err);
+    if (call->workspace == NULL) return -1;
+    call->mounts = calloc(count + 1, sizeof *call->mounts);
+    if (call->mounts == NULL) return error_set(err, PA_INTERNAL, "files: out of memory");
+    if (count > 0) memcpy(call->mounts, call->rules->mounts, count * sizeof *call->mounts);
+    call->mounts[count] = (struct pa_mount){
+        .host_path = call->workspace, .guest_path = WORKSPACE_GUEST_PATH, .writable = true};
+    call->job.mounts = call->mounts;
+    call->job.mount_count = count + 1;
+    return add_env(call, "PWD", "=", WORKSPACE_GUEST_PATH, err);
+}
+
 static int keep_default(struct tool_call *call, const char *name, struct error *err) {
     (void)call;
     (void)name;
@@ -260,6 +278,7 @@ static int prepare_python(struct tool_call *call, const json_t *parameters, stru
         take_env(call, parameters, err) != 0) {
         return -1;
     }
+    if (take_files(call, parameters, err) != 0) return -1;
     const json_t *code = json_object_get(parameters, "code");
     program.source = json_string_value(code);
     program.source_bytes = json_string_length(code);
@@ -324,6 +343,8 @@ int tool_call_init(struct tool_call *call, const char *name, const json_t *param
 }
 
 void tool_call_fini(struct tool_call *call) {
+    workspace_remove(call->workspace);
+    free(call->mounts);
     fd_closep(&call->module_fd);
     buffer_fini(&call->module);
     buffer_fini(&call->program);

@@ -65,6 +65,8 @@ struct tool_call {
     struct buffer program;   /* owned; an interpreter's job */
     struct buffer rehearsal; /* owned */
     const char **argv;       /* owned */
+    char *workspace;         /* owned; a folder that goes with the run: NULL, or to be taken */
+    struct pa_mount *mounts; /* owned */
     char **env;              /* owned, each */
     size_t env_count;
 };

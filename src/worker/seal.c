@@ -31,8 +31,8 @@ static int limit(int resource, uint64_t value) {
 /* The zygote keeps what it takes to make a worker: ids, and its pid namespace. */
 static int drop_most_capabilities(const struct seal *seal) {
     /* Where no user namespace could be entered, there may be none to keep. */
-    bool has_admin = capng_get_caps_process() == 0 &&
-                     capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN) != 0;
+    bool has_admin =
+        capng_get_caps_process() == 0 && capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN) != 0;
     capng_clear(CAPNG_SELECT_ALL);
     if (seal->many_ids && seal->enabled & LAYER_UID) {
         (void)capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SETUID, CAP_SETGID,

@@ -38,6 +38,8 @@ def test_results(client):
     assert result.ok and result.stdout == "hé ['a']\n" and result.usage.peak_memory_bytes > 0 and "seccomp" in result.isolation
     result = client.run_python("import sys; sys.stdout.buffer.write(b'\\xff'); sys.exit(3)")
     assert (result.status, result.exit_code, result.ok, result.stdout_bytes) == ("OK", 3, False, b"\xff")
+    result = client.run_python("print(open('a.txt').read(), open('d/b', 'rb').read())", files={"a.txt": "text", "d/b": b"\xff"})
+    assert result.stdout == "text b'\\xff'\n"
     result = client.run_python("while True: pass", timeout=0.2)
     assert result.status == "TIMEOUT" and result.error.message.startswith("Execution timeout")
 

@@ -229,6 +229,27 @@ def test_output_streams_as_events(front):
     assert (events[-1][0], events[-1][1]["exit_code"]) == ("result", 3) and "stdout" not in events[-1][1]
 
 
+def test_folders_of_runs_go_with_them(tmp_path):
+    server = Server(tmp_path, http=True, env={"TMPDIR": str(tmp_path)})
+    there = lambda: [p for p in tmp_path.iterdir() if p.name.startswith("polyagent-run")]  # noqa: E731
+    for _ in range(3):
+        _, result = execute(server, "python_wasi_runner", {"code": "print(open('f').read()); open('g', 'w').write('x')", "files": {"f": "of mine"}})
+        assert result["stdout"] == "of mine\n" and result["exit_code"] == 0
+    execute(server, "python_wasi_runner", {"code": "", "files": {"f": ""}, "stdn": ""})
+    body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass", "files": {"f": ""}}}).encode()
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        until = time.monotonic() + 20
+        while not there() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert len(there()) == 1
+    until = time.monotonic() + 20
+    while there() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert there() == []
+    server.stop()
+
+
 def test_characters_are_not_torn_apart(front):
     code = "import sys, time\nfor b in 'aé€🐍z'.encode() + b'\\xe2\\x82':\n    sys.stdout.buffer.write(bytes([b])); sys.stdout.flush(); time.sleep(.01)"
     events = stream(front, code)

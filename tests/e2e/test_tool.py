@@ -67,6 +67,28 @@ def test_limits_end_a_run_with_what_it_wrote(parameters, status, code, text):
         assert len(result["stdout"]) == 100000 and result["stdout_truncated"]
 
 
+def test_files_of_the_request(tmp_path, monkeypatch):
+    """They are the program's own folder, where it starts; nothing of it is left."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = ("import os\nprint(os.getcwd(), sorted(os.listdir('.')), open('data/x.csv').read(), open('/workspace/b', 'rb').read())\n"
+            "open('new', 'w').write('1'); os.mkdir('deep'); os.symlink('../new', 'deep/link')")
+    result = call("python_wasi_runner", {"code": code, "files": {"data/x.csv": "1,2", "/workspace/b": {"base64": "/w=="}}})
+    assert result["stdout"].startswith("/workspace ['b', 'data'] 1,2 b'\\xff'\n") and result["exit_code"] == 0, result
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("files, text", [
+    ({"../x": ""}, "files.../x"), ({"/etc/x": ""}, "files./etc/x"), ({"a/../../x": ""}, "beneath /workspace"), ({"": ""}, "beneath"), ({"a//b": ""}, "beneath"),
+    ({"a/": ""}, "beneath"), ({"./a": ""}, "beneath"), ({"x" * 2000: ""}, "beneath"), ({"a": 5}, "files.a: must be a string"), ({"a": {"base64": "%"}}, "not base64"),
+    ({"a": {"base64": "", "b": 1}}, "must be a string"), ({"a": "", "a/b": ""}, "in the way"), ({"a/b": "", "/workspace/a/b": ""}, "in the way"),
+    ({str(i): "" for i in range(1001)}, "at most 1000"), ([], "files: must be an object")])
+def test_files_that_are_none_are_refused(tmp_path, monkeypatch, files, text):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    result = call("python_wasi_runner", {"code": "", "files": files})
+    assert result["status"] == "INVALID_ARGUMENT" and text in result["error"]["message"], result["error"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bytes_that_are_no_text():
     result = call("python_wasi_runner", {"code": "import sys; sys.stdout.buffer.write(b'a\\xff\\xc3\\x28\\xed\\xa0\\x80z')"})
     assert result["stdout"] == "a\ufffd\ufffd(\ufffd\ufffd\ufffdz"

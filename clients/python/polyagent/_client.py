@@ -58,7 +58,8 @@ class Client:
 
     def run_python(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> Result:
         """Runs Python in a fresh interpreter. Beside stdin, argv and env there are limits: timeout (seconds),
-        memory_limit_bytes, max_fuel, output_limit_bytes; deterministic and seed; interpreter."""
+        memory_limit_bytes, max_fuel, output_limit_bytes; deterministic and seed; interpreter; and files for
+        /workspace, where it starts: paths to texts or bytes."""
         return self.execute("python_wasi_runner", _core.python_parameters(code, **more), deadline=deadline)
 
     def stream_python(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> Iterator[Union[Chunk, Result]]:
