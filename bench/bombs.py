@@ -27,7 +27,7 @@ BOMBS = {
 
 def start(folder):
     env = {**os.environ, "POLYAGENT_SOCKET": f"{folder}/s.sock"}
-    server = subprocess.Popen([POLYAGENT, "serve", "--spare", "4"], env=env, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen([POLYAGENT, "serve", "--http", "off", "--grpc", "off", "--spare", "4"], env=env, stderr=subprocess.PIPE, text=True)
     assert "listening" in server.stderr.readline()
     return server, env
 

@@ -3,7 +3,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import signal
 import subprocess
 import time
@@ -41,8 +40,8 @@ class Server:
         self.log = folder / "server.log"
         listen = ["--http", "127.0.0.1:0" if http else "off", "--grpc", "127.0.0.1:0" if grpc else "off"]
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen([POLYAGENT, "serve", *listen, *options], env=self.env, stderr=log, preexec_fn=limit_files and (
-                lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit_files, limit_files))))
+            limit = ["prlimit", f"--nofile={limit_files}:{limit_files}", "--"] if limit_files else []
+            self.process = subprocess.Popen([*limit, POLYAGENT, "serve", *listen, *options], env=self.env, stderr=log)
         found, until = {}, time.monotonic() + 120
         while "listening" not in found:
             assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()

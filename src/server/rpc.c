@@ -113,13 +113,17 @@ static void free_call(struct rpc_call *call) {
     free(call);
 }
 
+static bool lasts(const struct rpc_call *call) {
+    return call->method != NULL && call->method->lasts;
+}
+
 /* Everything that the library was asked for has been reported. */
 static void release_if_over(struct rpc_call *call) {
     if (!call->is_closed || call->is_sending || call->is_reading) return;
     if (call->has_status && !call->status_sent && !call->cancelled) return;
     if (call->cancel != NULL) return;
     TAILQ_REMOVE(&call->server->calls, call, link);
-    call->server->busy--;
+    if (!lasts(call)) call->server->busy--;
     free_call(call);
 }
 
@@ -300,7 +304,7 @@ static void on_requested(struct rpc_call *call, bool success) {
     call->began_ns = clock_now_ns();
     await_call(server, method, call->registered);
     TAILQ_INSERT_TAIL(&server->calls, call, link);
-    server->busy++;
+    if (!lasts(call)) server->busy++;
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
     op.data.recv_close_on_server.cancelled = &call->cancelled;
     if (!start_batch(call, &op, 1, &call->closed)) call->is_closed = true;

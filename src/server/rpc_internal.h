@@ -34,6 +34,7 @@ struct rpc_method {
     void (*begin)(struct rpc_call *call, const uint8_t *data, size_t size);
     bool streams_in; /* further messages go to `next`; data NULL: there are no more */
     void (*next)(struct rpc_call *call, const uint8_t *data, size_t size);
+    bool lasts;       /* until its client leaves: nothing to wait for at the end */
     unsigned awaited; /* calls that can arrive before we look */
 };
 

@@ -283,12 +283,13 @@ static void next_reflection(struct rpc_call *call, const uint8_t *data, size_t s
 #define REFLECTION(version) \
     { \
         .path = "/grpc.reflection." version ".ServerReflection/ServerReflectionInfo", \
-        .begin = begin_reflection, .next = next_reflection, .streams_in = true, .awaited = 1 \
+        .begin = begin_reflection, .next = next_reflection, .streams_in = true, .lasts = true, \
+        .awaited = 1 \
     }
 
 const struct rpc_method rpc_standard_methods[] = {
     {.path = "/grpc.health.v1.Health/Check", .begin = check_health, .awaited = 2},
-    {.path = "/grpc.health.v1.Health/Watch", .begin = watch_health, .awaited = 1},
+    {.path = "/grpc.health.v1.Health/Watch", .begin = watch_health, .lasts = true, .awaited = 1},
     REFLECTION("v1"),
     REFLECTION("v1alpha"),
     {.path = NULL}};

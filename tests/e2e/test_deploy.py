@@ -36,15 +36,11 @@ def test_sockets_and_readiness_as_systemd_has_them(tmp_path):
     env = {**os.environ, "POLYAGENT_SOCKET": str(tmp_path / "s.sock"), "NOTIFY_SOCKET": str(tmp_path / "notify"), "LISTEN_FDS": "2",
            "LISTEN_FDNAMES": "http:grpc"}
 
-    def place():
-        for number, fd in enumerate([s.fileno() for s in listening]):
-            os.dup2(fd, 50 + number)  # out of the way, then into place
-        for number in range(2):
-            os.dup2(50 + number, 3 + number)
-
+    fds = [s.fileno() for s in listening]
+    place = f"exec 50<&{fds[0]} 51<&{fds[1]}; exec 3<&50 4<&51 50<&- 51<&-"  # out of the way, then into place
     with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(["sh", "-c", f"LISTEN_PID=$$ exec {POLYAGENT} serve --http 127.0.0.1:1 --grpc 127.0.0.1:1"],
-                                   env=env, preexec_fn=place, close_fds=False, stderr=log)
+        process = subprocess.Popen(["bash", "-c", f"{place}; LISTEN_PID=$$ exec {POLYAGENT} serve --http 127.0.0.1:1 --grpc 127.0.0.1:1"],
+                                   env=env, pass_fds=fds, stderr=log)
     notify.settimeout(60)
     assert b"READY=1" in notify.recv(1000)
     assert health(ports[0]) == 200

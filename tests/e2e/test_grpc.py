@@ -334,9 +334,20 @@ def test_connections_without_end_leave_room_for_runs(tmp_path):
     server.stop()
 
 
+def test_a_message_that_unpacks_to_much_more(channel):
+    bomb = field(1, b"\0" * (300 << 20))
+    code, _ = refused(lambda: stub(channel, "ExecuteTool", raw=True)(bomb, compression=grpc.Compression.Gzip))
+    assert code == CODES.RESOURCE_EXHAUSTED
+    response = stub(channel, "ExecuteTool")(call("python_wasi_runner", {"code": "print('x' * 1000)"}), compression=grpc.Compression.Gzip)
+    assert output(response)["stdout"] == "x" * 1000 + "\n"
+
+
 def test_it_drains_at_its_end(tmp_path):
-    server = Server(tmp_path, grpc=True)
+    """Runs are waited for, those who only watch are not."""
+    server = Server(tmp_path, "--drain", "600", grpc=True)
     with grpc.insecure_channel(server.grpc) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         slow = stub(channel, "ExecuteTool").future(call("python_wasi_runner", {"code": "import time; time.sleep(1.5); print('done')"}))
         busy(server, channel, 1)
         server.stop()
