@@ -21,7 +21,7 @@ echo "== whole process: Python print, cached"
 
 echo "== whole process: the same Python by a running server"
 export POLYAGENT_SOCKET="$PWD/build/bench/s.sock"
-build/polyagent serve 2>build/bench/serve.log &
+build/polyagent serve --http off --grpc off 2>build/bench/serve.log &
 server=$!
 trap 'kill $server' EXIT
 until [ -S "$POLYAGENT_SOCKET" ]; do sleep 0.1; done
@@ -35,6 +35,26 @@ for options in "" "--concurrency 3 --runs 5000" "docs/assets/hello-wasi.wat"; do
     # shellcheck disable=SC2086
     build/polyagent bench --no-histogram $options
 done
+
+echo "== over gRPC, from request to answer; with ghz, from the Go proxy, beside"
+make -s build/go/ghz
+export POLYAGENT_SOCKET="$PWD/build/bench/s.sock"
+build/polyagent serve --http off --grpc 127.0.0.1:50951 2>build/bench/serve.log &
+server=$!
+trap 'kill $server' EXIT
+until grep -q listening build/bench/serve.log; do sleep 0.1; done
+for options in "" "--concurrency 4 --runs 5000" "docs/assets/hello-wasi.wat"; do
+    # shellcheck disable=SC2086
+    build/polyagent bench --server 127.0.0.1:50951 --no-histogram $options
+done
+for concurrency in 1 4; do
+    build/go/ghz --insecure --proto proto/agent.proto -i /usr/include --call polyagent.agent.AgentService/ExecuteTool \
+        -d '{"tool_name": "python_wasi_runner", "parameters": {"code": "print(1)"}}' -n 4000 -c $concurrency 127.0.0.1:50951 \
+        | grep -E 'Requests/sec|50 %|99 %|responses'
+done
+kill $server && wait $server || true
+trap - EXIT
+unset POLYAGENT_SOCKET
 
 echo "== in process, through the C API"
 cc -O2 -Iinclude -o build/bench/embed bench/embed.c build/main/src/libpolyagent.so \

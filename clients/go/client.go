@@ -48,22 +48,30 @@ type Usage struct {
 	Cache           string  `json:"cache"`
 }
 
+// Artifact is a file that the program left in /output.
+type Artifact struct {
+	Name string `json:"name"`
+	MIME string `json:"mime"`
+	Data []byte `json:"bytes_base64"`
+}
+
 // Result is a run that has ended. Status is OK whatever the exit code; TIMEOUT, MEMORY_LIMIT, FUEL_EXHAUSTED,
 // OUTPUT_LIMIT or TRAP where the run was stopped, and then Err says why.
 type Result struct {
-	Status          string   `json:"status"`
-	ExitCode        int      `json:"exit_code"`
-	Stdout          string   `json:"stdout"`
-	Stderr          string   `json:"stderr"`
-	StdoutBase64    string   `json:"stdout_base64"`
-	StderrBase64    string   `json:"stderr_base64"`
-	StdoutTruncated bool     `json:"stdout_truncated"`
-	StderrTruncated bool     `json:"stderr_truncated"`
-	Err             *Error   `json:"error"`
-	Usage           Usage    `json:"usage"`
-	Isolation       []string `json:"isolation"`
-	ModuleSHA256    string   `json:"module_sha256"`
-	RequestID       string   `json:"request_id"`
+	Status          string     `json:"status"`
+	ExitCode        int        `json:"exit_code"`
+	Stdout          string     `json:"stdout"`
+	Stderr          string     `json:"stderr"`
+	StdoutBase64    string     `json:"stdout_base64"`
+	StderrBase64    string     `json:"stderr_base64"`
+	StdoutTruncated bool       `json:"stdout_truncated"`
+	StderrTruncated bool       `json:"stderr_truncated"`
+	Err             *Error     `json:"error"`
+	Usage           Usage      `json:"usage"`
+	Isolation       []string   `json:"isolation"`
+	ModuleSHA256    string     `json:"module_sha256"`
+	RequestID       string     `json:"request_id"`
+	Artifacts       []Artifact `json:"artifacts"`
 }
 
 // OK tells whether the program ran to its end and exited with 0.

@@ -46,6 +46,11 @@ func TestPythonAndHowItEnds(t *testing.T) {
 	if err != nil || result.Stdout != "42\n" || result.ExitCode != 3 || result.OK() {
 		t.Fatal(result, err)
 	}
+	result, err = c.RunPython(context.Background(), "open('/output/a.txt', 'w').write(open('in').read())",
+		map[string]any{"files": map[string]any{"in": "text"}})
+	if err != nil || len(result.Artifacts) != 1 || string(result.Artifacts[0].Data) != "text" {
+		t.Fatal(result, err)
+	}
 	result, err = c.RunPython(context.Background(), "while True: pass", map[string]any{"execution_timeout_ms": 200})
 	if err != nil || result.Status != "TIMEOUT" || result.Err == nil ||
 		!strings.HasPrefix(result.Err.Message, "Execution timeout") {

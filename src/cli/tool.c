@@ -36,22 +36,31 @@ static int print_json(json_t *value) {
     return written ? 0 : cli_fail("tool: cannot write the result: %s", strerror(errno));
 }
 
-/* For cli_perform(); the context is the two memfds that the worker wrote to. */
+struct run {
+    const struct tool_call *call;
+    int outputs[2]; /* memfds that the worker writes to */
+};
+
+/* For cli_perform(). */
 static int print_result(void *context, const struct pa_result *result) {
+    const struct run *run = context;
     json_t *all = result_json(result);
-    int code = all != NULL && result_add_outputs(all, context) == 0
+    int code = all != NULL && result_add_outputs(all, run->outputs) == 0 &&
+                       workspace_add_artifacts(&run->call->workspace, all) == 0
                    ? print_json(all)
                    : cli_fail("tool: out of memory");
     json_decref(all);
     return code == 0 ? cli_exit_code(result) : code;
 }
 
-static int run(const struct tool_call *call, bool local) {
-    int outputs[2] = {memfd_create("stdout", MFD_CLOEXEC), memfd_create("stderr", MFD_CLOEXEC)};
+static int perform(const struct tool_call *call, bool local) {
+    struct run run = {
+        .call = call,
+        .outputs = {memfd_create("stdout", MFD_CLOEXEC), memfd_create("stderr", MFD_CLOEXEC)}};
     struct pa_job job = call->job;
     job.use_output_fds = true;
-    job.stdout_fd = outputs[0];
-    job.stderr_fd = outputs[1];
+    job.stdout_fd = run.outputs[0];
+    job.stderr_fd = run.outputs[1];
     char opened[32];
     const char *path = call->module_path;
     (void)snprintf(opened, sizeof opened, "/proc/self/fd/%d", call->module_fd);
@@ -61,11 +70,11 @@ static int run(const struct tool_call *call, bool local) {
         .warm_argc = call->warm_argc,
         .local = local,
         .module = {.path = path, .bytes = call->module.data, .size = call->module.size}};
-    int code = outputs[0] >= 0 && outputs[1] >= 0
-                   ? cli_perform(&work, print_result, outputs)
+    int code = run.outputs[0] >= 0 && run.outputs[1] >= 0
+                   ? cli_perform(&work, print_result, &run)
                    : cli_fail("tool: no memory for the output: %s", strerror(errno));
-    fd_closep(&outputs[0]);
-    fd_closep(&outputs[1]);
+    fd_closep(&run.outputs[0]);
+    fd_closep(&run.outputs[1]);
     return code;
 }
 
@@ -113,7 +122,7 @@ static int call_tool(const char *name, const char *text, bool local) {
         json_decref(all);
         if (code == 0) code = cli_exit_code(&refused);
     } else {
-        code = run(&call, local);
+        code = perform(&call, local);
         tool_call_fini(&call);
     }
     json_decref(parameters);

@@ -36,7 +36,7 @@ static int apply(struct service *service, struct config *config, struct error *e
 /* A folder whose run may still be writing: its worker is being killed. */
 struct leftover {
     struct service *service;
-    char *path; /* owned */
+    struct workspace workspace; /* owned */
     sd_event_source *timer;
     TAILQ_ENTRY(leftover) link;
 };
@@ -45,7 +45,7 @@ enum { LEFTOVER_US = 1000000, MAX_PEM_BYTES = 1 << 20 };
 static void remove_leftover(struct leftover *leftover) {
     TAILQ_REMOVE(&leftover->service->leftovers, leftover, link);
     sd_event_source_disable_unref(leftover->timer);
-    workspace_remove(leftover->path);
+    workspace_remove(&leftover->workspace);
     free(leftover);
 }
 
@@ -138,7 +138,7 @@ struct service_run {
     struct remote_callbacks remote_callbacks;
     const struct service_callbacks *callbacks;
     void *context;
-    char *workspace; /* owned; NULL: none */
+    struct workspace workspace; /* owned */
     uint64_t began_ns;
 };
 
@@ -150,13 +150,15 @@ static int on_leftover(sd_event_source *source, uint64_t now_us, void *context) 
     return 0;
 }
 
-static void remove_later(struct service *service, char *path) {
-    struct leftover *leftover = path != NULL ? calloc(1, sizeof *leftover) : NULL;
+/* Takes over the workspace. */
+static void remove_later(struct service *service, struct workspace *workspace) {
+    struct leftover *leftover = workspace->path != NULL ? calloc(1, sizeof *leftover) : NULL;
     if (leftover == NULL) {
-        workspace_remove(path);
+        workspace_remove(workspace);
         return;
     }
-    *leftover = (struct leftover){.service = service, .path = path};
+    *leftover = (struct leftover){.service = service, .workspace = *workspace};
+    *workspace = (struct workspace){.path = NULL};
     TAILQ_INSERT_TAIL(&service->leftovers, leftover, link);
     if (sd_event_add_time_relative(service->event, &leftover->timer, CLOCK_MONOTONIC, LEFTOVER_US,
                                    1, on_leftover, leftover) < 0) {
@@ -165,7 +167,7 @@ static void remove_later(struct service *service, char *path) {
 }
 
 static void release(struct service_run *run) {
-    workspace_remove(run->workspace);
+    workspace_remove(&run->workspace);
     free(run);
 }
 
@@ -211,7 +213,8 @@ static void on_output(void *context, int stream, const void *data, size_t size) 
 static void on_done(void *context, const struct pa_result *result, const int outputs[2]) {
     struct service_run *run = context;
     json_t *all = result_json(result);
-    if (all != NULL && outputs != NULL && result_add_outputs(all, outputs) != 0) {
+    if (all != NULL && ((outputs != NULL && result_add_outputs(all, outputs) != 0) ||
+                        workspace_add_artifacts(&run->workspace, all) != 0)) {
         json_decref(all);
         all = NULL;
     }
@@ -245,7 +248,8 @@ struct service_run *service_start(struct service *service, const struct service_
             remote_start(&service->remote, caller->name, &call, &run->remote_callbacks, run, err);
     }
     if (prepared) {
-        run->workspace = steal_ptr(call.workspace); /* the job has named it now */
+        run->workspace = call.workspace; /* the job has named its folders now */
+        call.workspace = (struct workspace){.path = NULL};
         tool_call_fini(&call);
     }
     if (prepared && run->remote != NULL) {
@@ -271,7 +275,7 @@ void service_cancel(struct service_run *run) {
     log_event(LOG_INFO, run->caller.interface, "run cancelled",
               {"request_id", run->caller.request_id, 0},
               {"traceparent", run->caller.traceparent, 0}, {"tool", tools[run->tool].name, 0});
-    remove_later(run->service, steal_ptr(run->workspace));
+    remove_later(run->service, &run->workspace);
     release(run);
 }
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "tools/python.h"
+#include "tools/workspace.h"
 
 #include <jansson.h>
 
@@ -65,7 +66,8 @@ struct tool_call {
     struct buffer program;   /* owned; an interpreter's job */
     struct buffer rehearsal; /* owned */
     const char **argv;       /* owned */
-    char *workspace;         /* owned; a folder that goes with the run: NULL, or to be taken */
+    struct workspace
+        workspace;           /* owned; goes with the run, if that outlives the call: then taken */
     struct pa_mount *mounts; /* owned */
     char **env;              /* owned, each */
     size_t env_count;

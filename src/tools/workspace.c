@@ -5,15 +5,20 @@
 #include "base/log.h"
 #include "tools/base64.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/openat2.h>
+#include <sodium.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { MAX_FILES = 1000, MAX_PATH_BYTES = 1024 };
+enum { MAX_FILES = 1000, MAX_PATH_BYTES = 1024, MAX_ARTIFACTS = 100, MAX_DEPTH = 16 };
+enum { MAX_ARTIFACT_BYTES = 32 << 20 };
 
 /* The path within the folder; NULL for one that is none. */
 static const char *within(const char *path) {
@@ -98,31 +103,154 @@ static int put(int dir, const char *name, const json_t *value, struct error *err
     return result == 0 ? 0 : -1;
 }
 
-char *workspace_make(const json_t *files, struct error *err) {
-    const char *temp = getenv("TMPDIR"), *name;
-    char *path = NULL;
+/* A folder within the run's, with files in it. */
+static int fill(const char *path, const json_t *files, struct error *err) {
+    const char *name;
     json_t *value;
-    if (json_object_size(files) > MAX_FILES) {
-        error_set(err, PA_INVALID_ARGUMENT, "files: at most %d", MAX_FILES);
-        return NULL;
-    }
-    if (asprintf(&path, "%s/polyagent-run-XXXXXX", temp != NULL ? temp : "/tmp") < 0) {
-        error_set(err, PA_INTERNAL, "files: out of memory");
-        return NULL;
-    }
-    if (mkdtemp(path) == NULL) {
-        error_set_errno(err, PA_INTERNAL, errno, "files: make a folder %s", path);
-        free(path);
-        return NULL;
-    }
+    if (mkdir(path, 0755) != 0) return error_set_errno(err, PA_INTERNAL, errno, "make %s", path);
     _cleanup_(fd_closep) int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int result = dir >= 0 ? 0 : error_set_errno(err, PA_INTERNAL, errno, "files: %s", path);
+    if (dir < 0) return error_set_errno(err, PA_INTERNAL, errno, "files: %s", path);
     json_object_foreach((json_t *)(uintptr_t)files, name, value) {
-        if (result == 0) result = put(dir, name, value, err);
+        if (put(dir, name, value, err) != 0) return -1;
     }
-    if (result == 0) return path;
-    workspace_remove(path);
-    return NULL;
+    return 0;
+}
+
+int workspace_make(struct workspace *w, const json_t *files, bool output, struct error *err) {
+    const char *temp = getenv("TMPDIR");
+    int result = 0;
+    *w = (struct workspace){.path = NULL};
+    if (temp == NULL) temp = "/tmp";
+    if (json_object_size(files) > MAX_FILES)
+        return error_set(err, PA_INVALID_ARGUMENT, "files: at most %d", MAX_FILES);
+    if (strlen(temp) > sizeof w->output - 64)
+        return error_set(err, PA_INVALID_ARGUMENT, "TMPDIR: the path is too long");
+    if (asprintf(&w->path, "%s/polyagent-run-XXXXXX", temp) < 0) {
+        w->path = NULL;
+        return error_set(err, PA_INTERNAL, "files: out of memory");
+    }
+    if (mkdtemp(w->path) == NULL) {
+        error_set_errno(err, PA_INTERNAL, errno, "files: make a folder %s", w->path);
+        free(steal_ptr(w->path));
+        return -1;
+    }
+    if (files != NULL) {
+        (void)snprintf(w->workspace, sizeof w->workspace, "%.480s%s", w->path,
+                       WORKSPACE_GUEST_PATH);
+        result = fill(w->workspace, files, err);
+    }
+    if (output && result == 0) {
+        (void)snprintf(w->output, sizeof w->output, "%.480s%s", w->path, OUTPUT_GUEST_PATH);
+        result = fill(w->output, NULL, err);
+    }
+    if (result != 0) workspace_remove(w);
+    return result;
+}
+
+size_t workspace_mounts(const struct workspace *w, struct pa_mount mounts[WORKSPACE_FOLDERS]) {
+    size_t count = 0;
+    if (w->workspace[0] != 0)
+        mounts[count++] = (struct pa_mount){
+            .host_path = w->workspace, .guest_path = WORKSPACE_GUEST_PATH, .writable = true};
+    if (w->output[0] != 0)
+        mounts[count++] = (struct pa_mount){
+            .host_path = w->output, .guest_path = OUTPUT_GUEST_PATH, .writable = true};
+    return count;
+}
+
+/* By the name's ending; what programs leave most. */
+static const char *mime_of(const char *name) {
+    static const char *const known[][2] = {
+        {".png", "image/png"},       {".jpg", "image/jpeg"},     {".jpeg", "image/jpeg"},
+        {".gif", "image/gif"},       {".svg", "image/svg+xml"},  {".webp", "image/webp"},
+        {".pdf", "application/pdf"}, {".csv", "text/csv"},       {".txt", "text/plain"},
+        {".html", "text/html"},      {".md", "text/markdown"},   {".json", "application/json"},
+        {".zip", "application/zip"}, {".xml", "application/xml"}};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot != NULL && i < sizeof known / sizeof *known; i++)
+        if (strcasecmp(dot, known[i][0]) == 0) return known[i][1];
+    return "application/octet-stream";
+}
+
+struct artifacts {
+    json_t *list;
+    int dir;
+    size_t bytes;
+    bool truncated;
+};
+
+/* A file that the run has made: a regular one, or it does not count. */
+static int add_artifact(struct artifacts *a, const char *name) {
+    struct stat st;
+    struct buffer bytes = {0};
+    _cleanup_(fd_closep) int fd = open_beneath(a->dir, name, O_RDONLY | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return 0;
+    if (json_array_size(a->list) == MAX_ARTIFACTS || st.st_size > MAX_ARTIFACT_BYTES ||
+        a->bytes + (size_t)st.st_size > MAX_ARTIFACT_BYTES ||
+        buffer_read_fd(&bytes, fd, (size_t)st.st_size) != 0) {
+        buffer_fini(&bytes);
+        a->truncated = true;
+        return 0;
+    }
+    a->bytes += bytes.size;
+    size_t room = sodium_base64_encoded_len(bytes.size, sodium_base64_VARIANT_ORIGINAL);
+    char *encoded = malloc(room);
+    json_t *name_text = json_string(name); /* NULL: no UTF-8 */
+    json_t *entry = NULL;
+    if (encoded != NULL && name_text != NULL) {
+        (void)sodium_bin2base64(encoded, room, bytes.data, bytes.size,
+                                sodium_base64_VARIANT_ORIGINAL);
+        entry = json_pack("{s:O, s:s, s:s}", "name", name_text, "mime", mime_of(name),
+                          "bytes_base64", encoded);
+    }
+    a->truncated = a->truncated || name_text == NULL;
+    int result = name_text == NULL || (entry != NULL && json_array_append(a->list, entry) == 0);
+    json_decref(entry);
+    json_decref(name_text);
+    free(encoded);
+    buffer_fini(&bytes);
+    return result != 0 ? 0 : -1;
+}
+
+/* All of a folder, in the order of the names. `prefix` is "" or ends with a slash. */
+static int add_folder(struct artifacts *a, const char *prefix, unsigned depth) {
+    struct dirent **entries = NULL;
+    char name[MAX_PATH_BYTES];
+    int result = 0;
+    int fd = open_beneath(a->dir, prefix[0] != 0 ? prefix : ".", O_RDONLY | O_DIRECTORY);
+    if (fd < 0) return 0;
+    int count = scandirat(fd, ".", &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        const char *entry = entries[i]->d_name;
+        bool dots = strcmp(entry, ".") == 0 || strcmp(entry, "..") == 0;
+        int length = snprintf(name, sizeof name - 1, "%s%s", prefix, entry);
+        if (result == 0 && !dots && length < (int)sizeof name - 1) {
+            if (entries[i]->d_type == DT_REG) {
+                result = add_artifact(a, name);
+            } else if (entries[i]->d_type == DT_DIR && depth < MAX_DEPTH) {
+                (void)strcpy(name + length, "/");
+                result = add_folder(a, name, depth + 1);
+            }
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    (void)close(fd);
+    return result;
+}
+
+int workspace_add_artifacts(const struct workspace *w, json_t *result) {
+    if (w->output[0] == 0) return 0;
+    struct artifacts a = {.list = json_array(),
+                          .dir = open(w->output, O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    int done = a.list != NULL && a.dir >= 0 ? add_folder(&a, "", 0) : -1;
+    if (done == 0 && json_array_size(a.list) > 0)
+        done = json_object_set(result, "artifacts", a.list);
+    if (done == 0 && a.truncated)
+        done = json_object_set_new(result, "artifacts_truncated", json_true());
+    json_decref(a.list);
+    fd_closep(&a.dir);
+    return done;
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *place) {
@@ -131,12 +259,13 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return kind == FTW_DP ? rmdir(path) : unlink(path);
 }
 
-void workspace_remove(char *path) {
-    if (path == NULL) return;
+void workspace_remove(struct workspace *w) {
+    if (w->path == NULL) return;
     /* FTW_PHYS: what a run has linked to is not followed; FTW_MOUNT: nor what is mounted. */
-    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0) {
-        log_event(LOG_ERROR, "tools", "a run's folder cannot be removed", {"path", path, 0},
+    if (nftw(w->path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0) {
+        log_event(LOG_ERROR, "tools", "a run's folder cannot be removed", {"path", w->path, 0},
                   {"error", strerror(errno), 0});
     }
-    free(path);
+    free(w->path);
+    *w = (struct workspace){.path = NULL};
 }

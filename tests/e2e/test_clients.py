@@ -40,6 +40,8 @@ def test_results(client):
     assert (result.status, result.exit_code, result.ok, result.stdout_bytes) == ("OK", 3, False, b"\xff")
     result = client.run_python("print(open('a.txt').read(), open('d/b', 'rb').read())", files={"a.txt": "text", "d/b": b"\xff"})
     assert result.stdout == "text b'\\xff'\n"
+    result = client.run_python("open('/output/plot.png', 'wb').write(b'png')")
+    assert result.artifacts == [polyagent.Artifact("plot.png", "image/png", b"png")]
     result = client.run_python("while True: pass", timeout=0.2)
     assert result.status == "TIMEOUT" and result.error.message.startswith("Execution timeout")
 

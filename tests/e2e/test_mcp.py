@@ -1,5 +1,6 @@
 """Promise: the official MCP client works with `polyagent mcp` and with /mcp, in the current revision and in those before."""
 import asyncio
+import base64
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from program import POLYAGENT
 from server import Server, children, settled
 
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 MODES = ["auto", "legacy"]  # revision 2026-07-28, and the handshake of 2025-11-25
 
 
@@ -46,6 +48,9 @@ async def use(client):
     assert result.is_error and [c.text.split(":")[0] for c in result.content] == ["before\n", "Execution timeout"]
     result = await client.call_tool("python_wasi_runner", {"code": "", "stdn": ""})
     assert result.is_error and "did you mean stdin?" in result.content[0].text
+    result = await client.call_tool("python_wasi_runner", {"code": f"open('/output/dot.png', 'wb').write({PNG!r})\nopen('/output/t.csv', 'w').write('1,2')"})
+    assert [(c.type, c.mime_type) for c in result.content if c.type == "image"] == [("image", "image/png")]
+    assert base64.b64decode(result.content[0].data) == PNG and len(result.structured_content["artifacts"]) == 2
     with pytest.raises(MCPError, match="no such tool"):
         await client.call_tool("nope", {})
     seen = []

@@ -77,6 +77,22 @@ def test_files_of_the_request(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_artifacts(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = ("import os\nos.makedirs('/output/b/c'); open('/output/a.txt', 'w').write('é'); open('/output/b/c/d', 'wb').write(b'\\xff')\n"
+            "open('/output/b/x.PNG', 'w'); os.symlink('a.txt', '/output/link'); 1 / 0")
+    result = call("python_wasi_runner", {"code": code})
+    assert [(a["name"], a["mime"], base64.b64decode(a["bytes_base64"])) for a in result["artifacts"]] == [
+        ("a.txt", "text/plain", "é".encode()), ("b/c/d", "application/octet-stream", b"\xff"), ("b/x.PNG", "image/png", b"")], result["stderr"]
+    assert result["exit_code"] == 1 and "artifacts_truncated" not in result and list(tmp_path.iterdir()) == []
+    result = call("python_wasi_runner", {"code": "for i in range(120): open(f'/output/{i}', 'w').write('x')"})
+    assert len(result["artifacts"]) == 100 and result["artifacts_truncated"] is True
+    result = call("python_wasi_runner", {"code": "open('/output/big', 'wb').truncate(33 << 20); open('/output/small', 'w').write('x')"})
+    assert [a["name"] for a in result["artifacts"]] == ["small"] and result["artifacts_truncated"] is True
+    result = call("python_wasi_runner", {"code": "print('/output')"})
+    assert "artifacts" not in result
+
+
 @pytest.mark.parametrize("files, text", [
     ({"../x": ""}, "files.../x"), ({"/etc/x": ""}, "files./etc/x"), ({"a/../../x": ""}, "beneath /workspace"), ({"": ""}, "beneath"), ({"a//b": ""}, "beneath"),
     ({"a/": ""}, "beneath"), ({"./a": ""}, "beneath"), ({"x" * 2000: ""}, "beneath"), ({"a": 5}, "files.a: must be a string"), ({"a": {"base64": "%"}}, "not base64"),

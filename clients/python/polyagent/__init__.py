@@ -13,8 +13,8 @@ from ._client import Client
 from ._aio import AsyncClient
 from ._core import Connection
 from .errors import (Denied, InvalidArgument, NotFound, Overloaded, PolyagentError, Unauthenticated, Unavailable)
-from .results import Chunk, Error, Result, Task, Tool, Usage
+from .results import Artifact, Chunk, Error, Result, Task, Tool, Usage
 
-__all__ = ["AsyncClient", "Chunk", "Client", "Connection", "Denied", "Error", "InvalidArgument", "NotFound", "Overloaded",
+__all__ = ["Artifact", "AsyncClient", "Chunk", "Client", "Connection", "Denied", "Error", "InvalidArgument", "NotFound", "Overloaded",
            "PolyagentError", "Result", "Task", "Tool", "Unauthenticated", "Unavailable", "Usage"]
 __version__ = "0.1.0"

@@ -35,6 +35,15 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """A file that the program left in /output."""
+
+    name: str
+    mime: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Result:
     """A run that has ended. `status` is OK whatever the exit code; TIMEOUT, MEMORY_LIMIT, FUEL_EXHAUSTED, OUTPUT_LIMIT
     or TRAP where the run was stopped, and then `error` says why."""
@@ -52,6 +61,7 @@ class Result:
     stderr_truncated: bool = False
     stdout_bytes: bytes = b""
     stderr_bytes: bytes = b""
+    artifacts: List[Artifact] = field(default_factory=list)
     raw: Dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -113,7 +123,9 @@ def result_of(response: pb.ToolCallResponse) -> Result:
                   isolation=list(output.get("isolation", [])), module_sha256=output.get("module_sha256", ""),
                   request_id=response.request_id, stdout_truncated=output.get("stdout_truncated", False),
                   stderr_truncated=output.get("stderr_truncated", False), stdout_bytes=_bytes_of(output, "stdout"),
-                  stderr_bytes=_bytes_of(output, "stderr"), raw=output)
+                  stderr_bytes=_bytes_of(output, "stderr"),
+                  artifacts=[Artifact(a["name"], a["mime"], base64.b64decode(a["bytes_base64"]))
+                             for a in output.get("artifacts", [])], raw=output)
 
 
 def tool_of(capability: pb.ToolCapability) -> Tool:
