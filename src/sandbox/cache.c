@@ -5,7 +5,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <gcrypt.h>
 #include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -130,10 +129,6 @@ static int load_key(struct cache *cache, struct error *err) {
 int cache_open(struct cache *cache, const char *dir, struct error *err) {
     cache->dir_fd = -1;
     if (sodium_init() < 0) return error_set(err, PA_INTERNAL, "libsodium does not start");
-    if (gcry_check_version(NULL) == NULL) {
-        return error_set(err, PA_INTERNAL, "libgcrypt does not start");
-    }
-    (void)gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
     if (dir != NULL) {
         if (snprintf(cache->path, sizeof cache->path, "%s", dir) >= (int)sizeof cache->path) {
             return error_set(err, PA_INVALID_ARGUMENT, "cache directory: name too long");

@@ -22,6 +22,11 @@ static int check_size(uint64_t size, uint64_t max_bytes, struct error *err) {
 /* By libgcrypt, which libsystemd brings along: with the processor's SHA instructions it takes 12 ms
  * for 20 MB, libsodium 60. */
 static int hash_image(int fd, size_t size, uint8_t digest[32], struct error *err) {
+    if (gcry_control(GCRYCTL_INITIALIZATION_FINISHED_P) == 0) {
+        if (gcry_check_version(NULL) == NULL)
+            return error_set(err, PA_INTERNAL, "libgcrypt does not start");
+        (void)gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+    }
     void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) return error_set_errno(err, PA_INTERNAL, errno, "map the module");
     gcry_md_hash_buffer(GCRY_MD_SHA256, digest, data, size);

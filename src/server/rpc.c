@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 
 enum { BEHIND_BYTES = 1 << 20, PAUSE_US = 100000, EXTRA_BYTES = 4 << 20 };
+enum { KEEPALIVE_MS = 60000, KEEPALIVE_TIMEOUT_MS = 20000 };
 
 grpc_status_code rpc_status_of(enum pa_status status) {
     switch (status) {
@@ -452,7 +453,17 @@ static int start(struct rpc_server *server, const char *address, struct error *e
                         .value.integer = 1024},
                        {.type = GRPC_ARG_INTEGER,
                         .key = (char *)(uintptr_t)GRPC_ARG_ALLOW_REUSEPORT,
-                        .value.integer = 0}};
+                        .value.integer = 0},
+                       /* Peers that are gone without a word, or never say one. */
+                       {.type = GRPC_ARG_INTEGER,
+                        .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_TIME_MS,
+                        .value.integer = KEEPALIVE_MS},
+                       {.type = GRPC_ARG_INTEGER,
+                        .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                        .value.integer = KEEPALIVE_TIMEOUT_MS},
+                       {.type = GRPC_ARG_INTEGER,
+                        .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS,
+                        .value.integer = 1}};
     const grpc_channel_args all = {sizeof args / sizeof *args, args};
     server->server = grpc_server_create(&all, NULL);
     server->queue = grpc_completion_queue_create_for_next(NULL);
