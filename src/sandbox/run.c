@@ -128,7 +128,8 @@ static void judge(struct run *run, wasm_trap_t *trap) {
     switch (wasi_stopped(run->wasi)) {
     case WASI_STOP_EXIT: judge_exit(run, wasi_exit_code(run->wasi)); break;
     case WASI_STOP_DEADLINE:
-        verdict(run->report, PA_TIMEOUT, "Execution timeout: %llu ms have passed",
+        verdict(run->report, PA_TIMEOUT,
+                "Execution timeout: %llu ms of wall time have passed; raise --timeout",
                 (unsigned long long)run->job->limits.execution_timeout_ms);
         break;
     case WASI_STOP_OUTPUT_LIMIT:

@@ -13,6 +13,8 @@ enum { IDLE_SECONDS = 60, CONNECTION_BYTES = 32 << 10 };
 enum { BEHIND_BYTES = 1 << 20, EVENT_BLOCK_BYTES = 32 << 10 };
 /* Of a body, beside the module in it. */
 #define BODY_BYTES ((size_t)4 << 20)
+/* Of all bodies that are on their way. */
+#define ALL_BODIES_BYTES ((size_t)1 << 30)
 
 unsigned http_status_of(enum pa_status status) {
     switch (status) {
@@ -221,11 +223,24 @@ void http_stream_end(struct request *r) {
     wake(r);
 }
 
+static void release_body(struct request *r) {
+    buffer_fini(&r->body);
+    r->server->body_bytes -= r->counted;
+    r->counted = 0;
+}
+
 static void take_body(struct request *r, const char *data, size_t size) {
     size_t most = (size_t)r->server->service->rules.limits.max_module_bytes / 3 * 4 + BODY_BYTES;
-    if (r->too_large) return;
-    r->too_large = size > most - r->body.size || buffer_append(&r->body, data, size) != 0;
-    if (r->too_large) buffer_fini(&r->body);
+    if (r->too_large || r->too_many) return;
+    r->too_many = size > ALL_BODIES_BYTES - r->server->body_bytes;
+    r->too_large =
+        !r->too_many && (size > most - r->body.size || buffer_append(&r->body, data, size) != 0);
+    if (r->too_large || r->too_many) {
+        release_body(r);
+        return;
+    }
+    r->server->body_bytes += size;
+    r->counted += size;
 }
 
 /* Called when the head has come, for each part of the body, at its end, and after a resumption. */
@@ -246,7 +261,11 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         *size = 0;
         return MHD_YES;
     }
-    if (r->state == REQUEST_READING) return http_route(r, method, path);
+    if (r->state == REQUEST_READING) {
+        enum MHD_Result result = http_route(r, method, path);
+        release_body(r); /* it has been looked at */
+        return result;
+    }
     if (r->state != REQUEST_DONE || r->status == 0) {
         return r->state == REQUEST_DONE ? MHD_NO : MHD_YES;
     }
@@ -267,7 +286,7 @@ static void completed(void *context, struct MHD_Connection *connection, void **s
         leave(r);
         end(r->operation);
     }
-    buffer_fini(&r->body);
+    release_body(r);
     buffer_fini(&r->pending);
     buffer_fini(&r->held[0]);
     buffer_fini(&r->held[1]);

@@ -24,6 +24,7 @@ struct http_server {
     sd_event_source *io, *timer;
     TAILQ_HEAD(request_list, request) busy;
     uint32_t busy_count;
+    size_t body_bytes; /* of all requests */
 };
 
 enum request_state { REQUEST_READING, REQUEST_RUNNING, REQUEST_DONE, REQUEST_STREAMING };
@@ -32,8 +33,9 @@ struct request {
     struct http_server *server;
     struct MHD_Connection *connection;
     enum request_state state;
-    struct buffer body; /* owned */
-    bool too_large;     /* the rest of the body is read and dropped */
+    struct buffer body;       /* owned */
+    size_t counted;           /* of it, in the server's body_bytes */
+    bool too_large, too_many; /* the rest of the body is read and dropped */
     struct service_caller caller;
     char mcp_session[33]; /* of a handshake; "" */
     /* RUNNING and STREAMING: what is under way, and how to end it early. */

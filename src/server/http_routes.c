@@ -120,7 +120,7 @@ static const struct service_callbacks whole = {.done = on_result},
 
 /* {"tool": NAME, "parameters": {...}} */
 static enum MHD_Result post_execute(struct request *r) {
-    static const char *const keys[] = {"tool", "parameters", "request_id", NULL};
+    static const char *const keys[] = {"tool", "parameters", "session_id", NULL};
     enum MHD_Result answered;
     struct error err = {0};
     bool streams = http_accepts_events(r);
@@ -133,6 +133,8 @@ static enum MHD_Result post_execute(struct request *r) {
         error_set(&err, PA_INVALID_ARGUMENT, "tool: must be a string, the tool's name");
     } else if (parameters == NULL) {
         error_set(&err, PA_INVALID_ARGUMENT, "parameters: must be an object");
+    } else if (json_string_length(json_object_get(body, "session_id")) > 0) {
+        error_set(&err, PA_NOT_FOUND, "session_id: there is no such session");
     } else if (check_keys(body, keys, &err) == 0) {
         run = service_start(r->server->service, &r->caller, name, parameters,
                             streams ? &streamed : &whole, r, &err);
@@ -273,6 +275,10 @@ enum MHD_Result http_route(struct request *r, const char *method, const char *pa
         return http_send_json(r, MHD_HTTP_UNAUTHORIZED, service_refusal(&r->caller, &err));
     }
     if (found == NULL) return refuse_method(r, path);
+    if (r->too_many) {
+        error_set(&err, PA_OVERLOADED, "too much is being sent by others; retry in 1 s");
+        return http_refuse(r, &err);
+    }
     if (r->too_large) {
         error_set(&err, PA_MODULE_TOO_LARGE, "the body is too large");
         return http_refuse(r, &err);

@@ -450,7 +450,7 @@ static int start(struct rpc_server *server, const char *address, struct error *e
                         .value.integer = most},
                        {.type = GRPC_ARG_INTEGER,
                         .key = (char *)(uintptr_t)GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                        .value.integer = 1024},
+                        .value.integer = 256},
                        {.type = GRPC_ARG_INTEGER,
                         .key = (char *)(uintptr_t)GRPC_ARG_ALLOW_REUSEPORT,
                         .value.integer = 0},

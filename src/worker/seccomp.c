@@ -107,6 +107,7 @@ static const struct rule zygote[] = {
     ANY(capset),
     IF(prlimit64, 0, ALL, 0),
     IF(fcntl, 1, ALL, F_GETFD),
+    IF(fcntl, 1, ALL, F_GET_SEALS), /* of a job that is large */
     ANY(seccomp),
     ANY(prctl),
     ANY(landlock_create_ruleset),

@@ -72,6 +72,8 @@ def test_however_a_program_ends_the_call_succeeded(front, parameters, name):
     (b"", 400, "INVALID_ARGUMENT", "no JSON"), (b"{", 400, "INVALID_ARGUMENT", "no JSON"),
     (b"[]", 400, "INVALID_ARGUMENT", "object"), (b'{"tool": 5}', 400, "INVALID_ARGUMENT", "tool"),
     (b'{"tool": "code_executor"}', 400, "INVALID_ARGUMENT", "parameters"),
+    (b'{"tool": "python_wasi_runner", "parameters": {"code": ""}, "session_id": "s"}', 404, "NOT_FOUND", "session_id"),
+    (b'{"tool": "python_wasi_runner", "parameters": {"code": ""}, "what": 1}', 400, "INVALID_ARGUMENT", "what"),
     (b'{"tool": "nope", "parameters": {}}', 404, "NOT_FOUND", "nope"),
     (b'{"tool": "code_executor", "parameters": {"wasm_bas64": ""}}', 400, "INVALID_ARGUMENT", "did you mean wasm_base64"),
     (b'{"tool": "code_executor", "parameters": {"wasm_base64": "QQ=="}}', 400, "INVALID_MODULE", "Invalid WASM module"),
@@ -131,6 +133,27 @@ def test_too_large_is_refused_and_the_rest_goes_on(front):
                 break
         assert b" 413 " in client.recv(1000)
     assert request(front, "GET", "/health").status == 200
+
+
+def test_bodies_of_many_are_bounded_together(tmp_path):
+    """1 GiB for all: who comes then is told to come again; when they are gone, there is room."""
+    front = Server(tmp_path, http=True)
+    piece, clients = b" " * (1 << 20), []
+    for _ in range(16):
+        client = socket.create_connection(("127.0.0.1", front.port))
+        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 70000000\r\n\r\n")
+        for _ in range(66):
+            client.sendall(piece)
+        clients.append(client)
+    refused = request(front, "POST", "/tools/execute", " " * 60000000)
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "1") and "OVERLOADED" in refused.text
+    for client in clients:
+        client.close()
+    until = time.monotonic() + 20
+    while execute(front, "python_wasi_runner", {"code": "#" + "x" * 1000000})[0] != 200 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert execute(front, "python_wasi_runner", {"code": "#" + "x" * 1000000})[0] == 200
+    front.stop()
 
 
 def test_many_at_once_on_kept_connections(front):

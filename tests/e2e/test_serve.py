@@ -202,6 +202,18 @@ def test_a_full_queue_refuses_with_a_hint(tmp_path):
     server.stop()
 
 
+def test_large_jobs(server, tmp_path):
+    """Code, input and arguments that are too large for a message."""
+    program = tmp_path / "p.py"
+    program.write_text("#" + "x" * 3000000 + "\nimport sys\nprint(len(sys.stdin.read()), len(sys.argv[1]))")
+    assert server.run("python", program, "--", "a" * 100000, stdin="y" * 2000000).out == "2000000 100000\n"
+    for code in ("#" + "x" * 40000 + "\nprint(1)", "print(len(input()))"):
+        done = server.run("tool", "python_wasi_runner", "-", stdin=json.dumps({"code": code, "stdin": "z" * 500000}))
+        assert json.loads(done.out)["stdout"] in ("1\n", "500000\n")
+    done = server.run("tool", "code_executor", "-", stdin=json.dumps({"wasm_path": str(ROOT / "docs/assets/hello-wasi.wat"), "stdin": "z" * 500000}))
+    assert json.loads(done.out)["stdout"] == "Hello from WASI!\n"
+
+
 def test_one_server_a_socket_and_leftovers_of_killed_ones(tmp_path):
     server = Server(tmp_path)
     second = subprocess.run([POLYAGENT, "serve"], env=server.env, capture_output=True, text=True, timeout=20)
