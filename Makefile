@@ -58,7 +58,7 @@ bench: all interpreters
 
 install: all interpreters
 	@DESTDIR=$(DESTDIR) meson install -C build/main --no-rebuild $(if $(DESTDIR),--quiet)
-	@install -D -m 0644 build/interpreters/python.wasm $(DESTDIR)$(PREFIX)/share/polyagent/interpreters/python.wasm
+	@install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/polyagent/interpreters build/interpreters/python.wasm build/interpreters/quickjs.wasm
 	@install -D -m 0644 config/polyagent.yaml $(DESTDIR)$(PREFIX)/share/doc/polyagent/polyagent.yaml
 
 clean:

@@ -1,17 +1,18 @@
 # fish completion for polyagent
-complete -c polyagent -n __fish_use_subcommand -xa 'run python tool serve submit mcp module doctor bench cache'
+complete -c polyagent -n __fish_use_subcommand -xa 'run python js tool serve submit mcp module doctor bench cache'
 complete -c polyagent -n '__fish_seen_subcommand_from cache' -xa 'list verify clear'
 for option in dir env stdin memory timeout cpu-time fuel output-limit max-module
-    complete -c polyagent -n '__fish_seen_subcommand_from run python' -l $option -r
+    complete -c polyagent -n '__fish_seen_subcommand_from run python js' -l $option -r
 end
 for option in deterministic no-clock no-random stats trace local help
-    complete -c polyagent -n '__fish_seen_subcommand_from run python' -l $option
+    complete -c polyagent -n '__fish_seen_subcommand_from run python js' -l $option
 end
 for option in invoke profile coredump
     complete -c polyagent -n '__fish_seen_subcommand_from run' -l $option -r
 end
 complete -c polyagent -n '__fish_seen_subcommand_from python' -l python -r
-complete -c polyagent -n '__fish_seen_subcommand_from tool' -xa 'code_executor python_wasi_runner'
+complete -c polyagent -n '__fish_seen_subcommand_from js' -l js -r
+complete -c polyagent -n '__fish_seen_subcommand_from tool' -xa 'code_executor python_wasi_runner javascript_wasi_runner'
 for option in list local help
     complete -c polyagent -n '__fish_seen_subcommand_from tool' -l $option
 end

@@ -140,7 +140,9 @@ void log_write(enum log_level level, const char *component, const char *message,
     struct tm utc;
     char when[32];
     if (!log_enabled(level, component)) return;
+    (void)pthread_mutex_lock(&lock);
     bool json = config.format == LOG_FORMAT_JSON;
+    (void)pthread_mutex_unlock(&lock);
     if (clock_gettime(CLOCK_REALTIME, &now) != 0 || gmtime_r(&now.tv_sec, &utc) == NULL) return;
     (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &utc);
     put(&line,

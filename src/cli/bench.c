@@ -4,7 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
-#include "tools/python.h"
+#include "tools/language.h"
 #include "base/clock.h"
 #include "supervisor/supervisor.h"
 
@@ -215,17 +215,17 @@ static int make_job(struct bench *bench, struct cache *cache) {
         bench->job.argc = 1;
     } else {
         const char *code = o->code != NULL ? o->code : "print(1)";
-        if (!python_find(NULL, wasm, sizeof wasm)) {
+        if (!language_find(&language_python, NULL, wasm, sizeof wasm)) {
             return cli_fail("bench: no Python found; run: make interpreters");
         }
-        const struct python_program program = {
+        const struct program program = {
             .name = "<code>", .source = code, .source_bytes = strlen(code), .argv0 = "-c"};
-        if (python_job(&bench->job_data, &program, &err) != 0 ||
-            python_rehearsal(&bench->rehearsal, &err) != 0) {
+        if (language_python.job(&bench->job_data, &program, &err) != 0 ||
+            language_rehearsal(&language_python, &bench->rehearsal, &err) != 0) {
             return cli_fail("bench: %s", err.text);
         }
-        bench->job.argv = python_argv;
-        bench->job.argc = o->cold ? PYTHON_ARGC : PYTHON_WARM_ARGC;
+        bench->job.argv = language_python.argv;
+        bench->job.argc = o->cold ? language_python.argc : language_python.warm_argc;
         bench->job.job_data = bench->job_data.data;
         bench->job.job_bytes = bench->job_data.size;
         bench->job.rehearsal_data = bench->rehearsal.data;

@@ -109,6 +109,7 @@ extern const char cli_run_options_help[];
 int cli_run_main(int argc, char **argv);
 int cli_hello_main(int argc, char **argv);
 int cli_python_main(int argc, char **argv);
+int cli_js_main(int argc, char **argv);
 int cli_tool_main(int argc, char **argv);
 int cli_cache_main(int argc, char **argv);
 int cli_bench_main(int argc, char **argv);

@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 #include "supervisor/socket.h"
-#include "tools/python.h"
+#include "tools/language.h"
 #include "worker/landlock.h"
 
 #include <limits.h>
@@ -82,8 +82,9 @@ static void show_machine(void) {
     (void)printf("\nkernel        %s %s, Landlock ABI %d, %ld processors\n", name.sysname,
                  name.release, landlock_abi(), sysconf(_SC_NPROCESSORS_ONLN));
     (void)printf("open files    %llu\n", (unsigned long long)files.rlim_cur);
-    (void)printf("python        %s\n",
-                 python_find(NULL, path, sizeof path) ? path : "none; run: make interpreters");
+    (void)printf("python        %s\n", language_find(&language_python, NULL, path, sizeof path)
+                                           ? path
+                                           : "none; run: make interpreters");
     if (supervisor_find_helper(NULL, path, sizeof path, &err) == 0) {
         (void)printf("worker        %s%s\n", path, access(path, X_OK) == 0 ? "" : " (missing)");
     }

@@ -63,6 +63,8 @@ static int warm_all(struct host *host, const struct config *config, struct error
     if (tool_rules_init(&rules, config, err) != 0) return -1;
     int result = warm(host, &rules, "python_wasi_runner", json_pack("{s:s}", "code", ""), err);
     if (result == 0)
+        result = warm(host, &rules, "javascript_wasi_runner", json_pack("{s:s}", "code", ""), err);
+    if (result == 0)
         result =
             warm(host, &rules, "code_executor", json_pack("{s:s}", "wasm_base64", nothing), err);
     tool_rules_fini(&rules);

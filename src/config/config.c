@@ -11,7 +11,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { KEY_BYTES = 96, MAX_FILE_BYTES = 1 << 20 };
+enum { KEY_BYTES = 96 };
 #define GIB (UINT64_C(1) << 30)
 
 enum kind { NUMBER, NUMBER32, SWITCH, TEXT, LIST, MAP };
@@ -59,6 +59,7 @@ static const struct setting settings[] = {
     {"wasi.security.allow_random", SWITCH, AT(allow_random), FLAG, 1, NULL},
     {"wasi.security.deterministic", SWITCH, AT(deterministic), FLAG, 0, NULL},
     {"interpreters.python", TEXT, AT(interpreter), NO_NUMBER, ""},
+    {"interpreters.javascript", TEXT, AT(javascript), NO_NUMBER, ""},
     {"modules.registry", TEXT, AT(registry), NO_NUMBER, ""},
     {"server.http", TEXT, AT(http), NO_NUMBER, "127.0.0.1:8000"},
     {"server.grpc", TEXT, AT(grpc), NO_NUMBER, "127.0.0.1:50051"},

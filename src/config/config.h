@@ -18,6 +18,7 @@ struct config {
     char **allowed_paths;      /* mounted for every run, under their own names */
     char **env_vars;           /* NAME=VALUE, for every run */
     char **module_paths;       /* beneath which requests may name files as modules */
+    char *javascript;          /* quickjs.wasm; likewise */
     char *interpreter;         /* python.wasm; "": the one that comes with the program */
     char *registry;            /* directory of named modules; "": none */
     bool allow_network, allow_subprocess; /* must be false */

@@ -26,9 +26,16 @@ int tool_rules_init(struct tool_rules *rules, const struct config *config, struc
         tool_rules_fini(rules);
         return -1;
     }
-    if (!python_find(config->interpreter[0] != 0 ? config->interpreter : NULL, rules->interpreter,
-                     sizeof rules->interpreter)) {
-        rules->interpreter[0] = 0;
+    for (size_t i = 0; i < TOOL_COUNT; i++) {
+        const struct language *language = tools[i].language;
+        const char *given =
+            language == &language_python && config->interpreter[0] != 0      ? config->interpreter
+            : language == &language_javascript && config->javascript[0] != 0 ? config->javascript
+                                                                             : NULL;
+        if (language == NULL || !language_find(language, given, rules->interpreters[i],
+                                               sizeof rules->interpreters[i])) {
+            rules->interpreters[i][0] = 0;
+        }
     }
     rules->mounts = calloc(count + 1, sizeof *rules->mounts);
     if (rules->mounts == NULL) {

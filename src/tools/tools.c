@@ -1,7 +1,8 @@
 #include "tools/tools.h"
 
-#include "code_executor_schema.h"      /* generated from schemas/ */
-#include "python_wasi_runner_schema.h" /* likewise */
+#include "code_executor_schema.h"          /* generated from schemas/ */
+#include "javascript_wasi_runner_schema.h" /* likewise */
+#include "python_wasi_runner_schema.h"     /* likewise */
 #include "base/cleanup.h"
 #include "tools/base64.h"
 #include "tools/registry.h"
@@ -258,21 +259,25 @@ static int keep_default(struct tool_call *call, const char *name, struct error *
     return 0;
 }
 
-static int prepare_python(struct tool_call *call, const json_t *parameters, struct error *err) {
-    struct python_program program = {.name = "<code>", .argv0 = "-c"};
+static int prepare_source(struct tool_call *call, const json_t *parameters, struct error *err) {
     static const char *const names[] = {"interpreter_wasm_path", "interpreter_wasm_base64",
                                         "interpreter"};
+    const struct language *language = call->tool->language;
+    struct program program = {
+        .name = "<code>", .argv0 = "-c", .deterministic = call->job.deterministic};
     const char *name = text_of(parameters, names[2]);
-    bool is_default = name != NULL && strcmp(name, "python") == 0;
+    const char *own = call->rules->interpreters[call->tool - tools];
+    bool is_default = name != NULL && strcmp(name, language->name) == 0;
     int module =
         take_module(call, parameters, names, is_default ? keep_default : open_interpreter, err);
     if (module > 0 || (module == 0 && is_default)) {
-        if (call->rules->interpreter[0] == 0) {
+        if (own[0] == 0) {
             return error_set(err, PA_NOT_FOUND,
-                             "no Python interpreter is installed; name one by "
-                             "interpreter_wasm_path, or set PYTHON_WASI_WASM_PATH");
+                             "no interpreter is installed; name one by interpreter_wasm_path%s%s",
+                             language->variable != NULL ? ", or set " : "",
+                             language->variable != NULL ? language->variable : "");
         }
-        call->module_path = call->rules->interpreter;
+        call->module_path = own;
     }
     if (module < 0 || take_argv(call, NULL, parameters, &program.rest_count, err) != 0 ||
         take_env(call, parameters, err) != 0) {
@@ -285,13 +290,13 @@ static int prepare_python(struct tool_call *call, const json_t *parameters, stru
     program.rest = call->argv;
     program.env = (const char *const *)call->env;
     program.env_count = call->env_count;
-    if (python_job(&call->program, &program, err) != 0 ||
-        python_rehearsal(&call->rehearsal, err) != 0) {
+    if (language->job(&call->program, &program, err) != 0 ||
+        language_rehearsal(language, &call->rehearsal, err) != 0) {
         return -1;
     }
-    call->job.argv = python_argv;
-    call->job.argc = PYTHON_ARGC;
-    call->warm_argc = PYTHON_WARM_ARGC;
+    call->job.argv = language->argv;
+    call->job.argc = language->argc;
+    call->warm_argc = language->warm_argc;
     call->job.job_data = call->program.data;
     call->job.job_bytes = call->program.size;
     call->job.rehearsal_data = call->rehearsal.data;
@@ -302,11 +307,15 @@ static int prepare_python(struct tool_call *call, const json_t *parameters, stru
 const struct tool tools[TOOL_COUNT + 1] = {
     {"code_executor", "Run a WebAssembly module",
      "Runs a WebAssembly module (wasip1) in a sandbox of its own and says exactly what happened.",
-     code_executor_schema, prepare_code},
+     code_executor_schema, NULL, prepare_code},
     {"python_wasi_runner", "Run Python",
      "Runs Python in a fresh sandboxed interpreter; input(), sys.argv and exit codes work.",
-     python_wasi_runner_schema, prepare_python},
-    {NULL, NULL, NULL, NULL, NULL}};
+     python_wasi_runner_schema, &language_python, prepare_source},
+    {"javascript_wasi_runner", "Run JavaScript",
+     "Runs JavaScript in a fresh sandboxed interpreter (QuickJS: ES2023, std and os; no Node.js "
+     "modules).",
+     javascript_wasi_runner_schema, &language_javascript, prepare_source},
+    {NULL, NULL, NULL, NULL, NULL, NULL}};
 
 const char tool_category[] = "code_execution";
 const char *const tool_tags[TOOL_TAGS] = {"wasm", "sandbox", "code"};

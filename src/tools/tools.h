@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "config/config.h"
-#include "tools/python.h"
+#include "tools/language.h"
 #include "tools/workspace.h"
 
 #include <jansson.h>
@@ -18,12 +18,13 @@ struct tool {
     const char *name;
     const char *title;
     const char *description;
-    const char *input_schema; /* JSON */
+    const char *input_schema;        /* JSON */
+    const struct language *language; /* of its programs; NULL: it runs modules */
     int (*prepare)(struct tool_call *call, const json_t *parameters, struct error *err);
 };
 
 /* In the order to list them; ends with a tool without a name. */
-enum { TOOL_COUNT = 2 };
+enum { TOOL_COUNT = 3 };
 extern const struct tool tools[TOOL_COUNT + 1];
 
 /* What all of them are, for those who search. */
@@ -40,11 +41,11 @@ struct tool_rules {
     /* Directories (ended by a NULL) beneath which files may be named as modules; NULL: any file
      * that the caller itself can read. */
     const char *const *module_paths;
-    char interpreter[4096];      /* python.wasm; "": none is installed */
-    char registry[4096];         /* directory of named modules */
-    const char *const *env;      /* NAME=VALUE, ended by a NULL */
-    const struct config *config; /* the rest */
-    struct pa_mount *mounts;     /* owned; `mount_count` */
+    char interpreters[TOOL_COUNT][1024]; /* of each tool with a language; "": none is installed */
+    char registry[4096];                 /* directory of named modules */
+    const char *const *env;              /* NAME=VALUE, ended by a NULL */
+    const struct config *config;         /* the rest */
+    struct pa_mount *mounts;             /* owned; `mount_count` */
     size_t mount_count;
     json_t *schemas[TOOL_COUNT]; /* owned; parsed, by the tool's number */
 };

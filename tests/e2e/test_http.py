@@ -92,10 +92,10 @@ def test_paths_and_methods(front):
     assert json.loads(request(front, "GET", "/health").text) == {"status": "ok"}
     assert request(front, "GET", "/ready").status == 200
     assert {t["name"] for t in json.loads(request(front, "GET", "/tools/list").text)["tools"]} == {
-        "code_executor", "python_wasi_runner"}
+        "code_executor", "python_wasi_runner", "javascript_wasi_runner"}
     assert request(front, "GET", "/nope").status == 404
     document = json.loads(request(front, "GET", "/openapi.json").text)
-    assert document["openapi"] == "3.1.0" and len(document["components"]["schemas"]["ToolCall"]["oneOf"]) == 2
+    assert document["openapi"] == "3.1.0" and len(document["components"]["schemas"]["ToolCall"]["oneOf"]) == 3
     refused = request(front, "GET", "/tools/execute")
     assert (refused.status, refused.headers["Allow"]) == (405, "POST")
     assert request(front, "DELETE", "/health").headers["Allow"] == "GET"

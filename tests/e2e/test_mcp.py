@@ -35,7 +35,7 @@ def stdio(*options):
 async def use(client):
     """What every transport and revision has to give."""
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert set(tools) == {"code_executor", "python_wasi_runner"}
+    assert set(tools) == {"code_executor", "python_wasi_runner", "javascript_wasi_runner"}
     assert tools["python_wasi_runner"].input_schema["required"] == ["code"] and tools["code_executor"].title
     assert tools["python_wasi_runner"].annotations.destructive_hint is False
     result = await client.call_tool("python_wasi_runner", {"code": "print(input())", "stdin": "hé"})

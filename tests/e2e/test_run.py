@@ -251,7 +251,7 @@ def test_a_killed_run_leaves_no_process(run, tmp_path):
 
 
 def test_help_and_version(run):
-    for args in (["--help"], ["run", "--help"], ["python", "--help"], ["serve", "--help"], ["bench", "--help"], ["tool", "--help"], ["mcp", "--help"], ["submit", "--help"], ["module", "--help"]):
+    for args in (["--help"], ["run", "--help"], ["python", "--help"], ["js", "--help"], ["serve", "--help"], ["bench", "--help"], ["tool", "--help"], ["mcp", "--help"], ["submit", "--help"], ["module", "--help"]):
         done = run(*args)
         assert done.returncode == 0 and "Examples:" in done.out
     assert run("cache", "--help").returncode == 0
@@ -260,7 +260,7 @@ def test_help_and_version(run):
 
 
 def test_the_manual_and_completions_know_every_option(run):
-    commands = ("run", "python", "tool", "serve", "mcp", "submit", "bench", "doctor")
+    commands = ("run", "python", "js", "tool", "serve", "mcp", "submit", "bench", "doctor")
     options = set(re.findall(r"--[a-z-]+", "".join(run(command, "--help").out for command in commands)))
     assert len(options) > 15
     manual = (ROOT / "docs" / "man" / "polyagent.1").read_text().replace("\\-", "-")
