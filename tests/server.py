@@ -53,7 +53,13 @@ class Server:
 
     @property
     def front(self):
-        return next(p for p in children(self.pid) if b"front" in pathlib.Path(f"/proc/{p}/cmdline").read_bytes())
+        for pid in children(self.pid):
+            try:
+                if b"front" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+            except FileNotFoundError:
+                pass  # a worker that has ended meanwhile
+        raise AssertionError("there is none")
 
     def events(self):
         """What it has logged."""
