@@ -144,6 +144,12 @@ static int call_server(const char *server, char *name, const char *text) {
     return code;
 }
 
+static void print_help(void) {
+    (void)printf("%s\nTools:\n", help);
+    for (const struct tool *tool = tools; tool->name != NULL; tool++)
+        (void)printf("  %s\n    %s\n", tool->name, tool->description);
+}
+
 int cli_tool_main(int argc, char **argv) {
     static const struct option table[] = {{"list", no_argument, NULL, 'l'},
                                           {"local", no_argument, NULL, 'L'},
@@ -156,7 +162,7 @@ int cli_tool_main(int argc, char **argv) {
     opterr = 0;
     while ((option = getopt_long(argc, argv, "+h", table, NULL)) != -1) {
         switch (option) {
-        case 'h': (void)fputs(help, stdout); return 0;
+        case 'h': print_help(); return 0;
         case 'L': local = true; break;
         case 's': server = optarg; break;
         case 'l': {

@@ -67,6 +67,11 @@ def test_limits_end_a_run_with_what_it_wrote(parameters, status, code, text):
         assert len(result["stdout"]) == 100000 and result["stdout_truncated"]
 
 
+def test_help_names_the_tools():
+    text = run("tool", "--help").out
+    assert all(f"  {name}\n" in text for name in ("code_executor", "python_wasi_runner", "javascript_wasi_runner"))
+
+
 def test_files_of_the_request(tmp_path, monkeypatch):
     """They are the program's own folder, where it starts; nothing of it is left."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
