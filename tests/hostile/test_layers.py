@@ -33,8 +33,9 @@ def attack(*deed, layers=ALL, options=(), timeout="5s"):
                       POLYAGENT_WASI_ISOLATION_LAYERS=layers,
                       POLYAGENT_WASI_ISOLATION_REQUIRED="none" if layers != ALL else "seccomp")
     try:
+        # A system call with whatever is in the registers may well crash: a sanitizer says so, and that is all.
         done = run("run", "--local", "--stats=json", "--timeout", timeout, *options, HERE / "yield.wat",
-                   "--", *deed)
+                   "--", *deed, crashes=deed[0] == "syscall")
     finally:
         for name in ("HELPER", "WASI_ISOLATION_LAYERS", "WASI_ISOLATION_REQUIRED"):
             del os.environ["POLYAGENT_" + name]
