@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-enum { RESTART_US = 1000000, ADDRESS_BYTES = 96, SERVICES = 2 };
+enum { RESTART_US = 1000000, FAILED_RESTART_US = 5000000, ADDRESS_BYTES = 96, SERVICES = 2 };
 static const char *const names[SERVICES] = {"http", "grpc"};
 
 struct front {
@@ -34,7 +34,7 @@ struct front {
     pid_t pid;                               /* 0: none */
     int pidfd;                               /* owned; -1 */
     sd_event_source *death, *restart, *post, *ready;
-    bool is_ready, stopping, over;
+    bool is_ready, has_served, stopping, over;
 };
 
 static int spawn(struct front *front, struct error *err);
@@ -64,15 +64,16 @@ static int on_death(sd_event_source *source, int fd, uint32_t events, void *cont
     front->pid = 0;
     bool was_ready = front->is_ready;
     front->is_ready = false;
-    if (front->stopping || !was_ready) { /* it has told why */
+    if (front->stopping || !front->has_served) { /* it has told why */
         front->over = true;
         return 0;
     }
     log_event(LOG_ERROR, "server", "polyagent-net has died; it is started again",
               {"by", info.si_code == CLD_EXITED ? "exit" : "signal", 0},
               {"code", NULL, info.si_status});
-    if (sd_event_add_time_relative(front->event, &front->restart, CLOCK_MONOTONIC, RESTART_US, 1,
-                                   on_restart, front) < 0) {
+    if (sd_event_add_time_relative(front->event, &front->restart, CLOCK_MONOTONIC,
+                                   was_ready ? RESTART_US : FAILED_RESTART_US, 1, on_restart,
+                                   front) < 0) {
         front->over = true;
     }
     return 0;
@@ -84,6 +85,7 @@ static int on_ready(sd_event_source *source, int fd, uint32_t events, void *cont
     (void)source;
     (void)events;
     front->is_ready = read(fd, &byte, 1) == 1;
+    front->has_served = front->has_served || front->is_ready;
     front->ready = sd_event_source_disable_unref(front->ready);
     fd_closep(&front->ready_fd);
     return 0;

@@ -322,9 +322,16 @@ def test_runs_that_outlast_its_end_are_cancelled(tmp_path):
 
 
 def test_the_process_in_front_is_started_again_when_it_dies(tmp_path):
-    front = Server(tmp_path, http=True)
+    config = tmp_path / "c.yaml"
+    config.write_text("log: {level: info}\n")
+    front = Server(tmp_path, "--config", config, http=True)
+    config.write_text("nonsense: 1\n")  # with which it could not start; it is tried until it can
     os.kill(front.front, signal.SIGKILL)
     until = time.monotonic() + 30
+    while "nonsense" not in front.log.read_text() and time.monotonic() < until:
+        time.sleep(0.05)
+    config.write_text("log: {level: info}\n")
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
             if execute(front, "python_wasi_runner", {"code": "print(1)"})[1]["stdout"] == "1\n":
