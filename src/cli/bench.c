@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "tools/base64.h"
 #include "tools/language.h"
 #include "base/clock.h"
 #include "supervisor/supervisor.h"
@@ -13,7 +14,6 @@
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,11 +293,8 @@ static int call_file(const struct options *o) {
             (void)cli_fail("bench: %s: %s", o->module, strerror(-result));
             return -1;
         }
-        size_t room = sodium_base64_encoded_len(module.size, sodium_base64_VARIANT_ORIGINAL);
-        char *encoded = malloc(room);
+        char *encoded = base64_encode(module.data, module.size);
         if (encoded != NULL) {
-            (void)sodium_bin2base64(encoded, room, module.data, module.size,
-                                    sodium_base64_VARIANT_ORIGINAL);
             call = json_pack("{s:s, s:{s:s}}", "tool", "code_executor", "parameters", "wasm_base64",
                              encoded);
         }
@@ -339,9 +336,8 @@ static int collect(struct bench *bench, int fd) {
 /* Over gRPC, by polyagent-net, which has the library. */
 static int run_remote(const struct options *o) {
     struct bench bench = {.options = o};
-    char total[24], concurrency[24], server[256];
+    char total[24], concurrency[24];
     int ends[2] = {-1, -1}, status = 0, result = 0;
-    (void)snprintf(server, sizeof server, "%s", o->server);
     (void)snprintf(total, sizeof total, "%llu", (unsigned long long)(o->warmup + o->runs));
     (void)snprintf(concurrency, sizeof concurrency, "%llu", (unsigned long long)o->concurrency);
     _cleanup_(fd_closep) int call = call_file(o);
@@ -353,7 +349,8 @@ static int run_remote(const struct options *o) {
     }
     pid_t pid = fork();
     if (pid == 0) {
-        char *const argv[] = {"polyagent-net", "bench", server, total, concurrency, NULL};
+        char *const argv[] = {"polyagent-net", "bench",     (char *)(uintptr_t)o->server,
+                              total,           concurrency, NULL};
         if (dup2(call, STDIN_FILENO) < 0 || dup2(ends[1], STDOUT_FILENO) < 0) _exit(125);
         _exit(cli_exec_net("bench", argv));
     }

@@ -86,10 +86,6 @@ static const struct setting settings[] = {
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
-const char *config_key(unsigned number) {
-    return number < SETTINGS ? settings[number].key : NULL;
-}
-
 static void *field(struct config *config, const struct setting *s) {
     return (char *)config + s->offset;
 }

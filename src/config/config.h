@@ -52,8 +52,4 @@ int config_print(const struct config *config, FILE *out);
 /* Sets the log's filter and format. */
 int config_apply_log(const struct config *config, struct error *err);
 
-/* A variable's name for a setting, POLYAGENT_WASI_MAX_FUEL for the n-th of the table; NULL past its
- * end. */
-const char *config_key(unsigned number);
-
 #endif

@@ -43,10 +43,10 @@ static enum MHD_Result get_openapi(struct request *r) {
     for (const struct tool *tool = tools; tool->name != NULL; tool++) {
         (void)json_array_append_new(
             calls,
-            json_pack("{s:s, s:s, s:s, s:[s, s], s:{s:{s:s}, s:o}, s:b}", "title", tool->name,
+            json_pack("{s:s, s:s, s:s, s:[s, s], s:{s:{s:s}, s:O}, s:b}", "title", tool->name,
                       "description", tool->description, "type", "object", "required", "tool",
                       "parameters", "properties", "tool", "const", tool->name, "parameters",
-                      json_loads(tool->input_schema, 0, NULL), "additionalProperties", 0));
+                      r->server->service->rules.schemas[tool - tools], "additionalProperties", 0));
     }
     json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
     json_t *call = json_pack("{s:o}", "oneOf", calls);

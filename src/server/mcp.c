@@ -110,14 +110,14 @@ static json_t *discover(void) {
                      server_info());
 }
 
-static json_t *list_tools(bool per_request) {
+static json_t *list_tools(const struct mcp *mcp, bool per_request) {
     json_t *list = json_array();
     for (const struct tool *tool = tools; tool->name != NULL; tool++) {
         json_t *entry = json_pack(
-            "{s:s, s:s, s:s, s:o, s:{s:s, s:[s, s, s], s:{s:{s:s}, s:{s:s}, s:{s:s}}},"
+            "{s:s, s:s, s:s, s:O, s:{s:s, s:[s, s, s], s:{s:{s:s}, s:{s:s}, s:{s:s}}},"
             " s:{s:b, s:b, s:b, s:b}}",
             "name", tool->name, "title", tool->title, "description", tool->description,
-            "inputSchema", json_loads(tool->input_schema, 0, NULL), "outputSchema", "type",
+            "inputSchema", mcp->service->rules.schemas[tool - tools], "outputSchema", "type",
             "object", "required", "status", "exit_code", "usage", "properties", "status", "type",
             "string", "exit_code", "type", "integer", "usage", "type", "object", "annotations",
             "readOnlyHint", 1, "destructiveHint", 0, "idempotentHint", 1, "openWorldHint", 0);
@@ -230,7 +230,7 @@ static struct mcp_call *call_tool(struct mcp *mcp, const struct service_caller *
         call->run = service_start(mcp->service, caller, name, given != NULL ? given : none,
                                   told ? &with_progress : &plain, call, &err);
         if (call->run == NULL) {
-            bool unknown = err.code == PA_NOT_FOUND && !tool_exists(name);
+            bool unknown = err.code == PA_NOT_FOUND && tool_find(name) == NULL;
             *answer = unknown
                           ? mcp_error(id, MCP_INVALID_PARAMS, err.text, NULL)
                           : respond(id, call_result(service_refusal(caller, &err), per_request));
@@ -301,7 +301,7 @@ struct mcp_call *mcp_handle(struct mcp *mcp, const struct service_caller *caller
         return call_tool(mcp, caller, scope, message, callbacks, context, per_request, answer);
     }
     if (strcmp(method, "tools/list") == 0) {
-        result = complete(list_tools(per_request), per_request);
+        result = complete(list_tools(mcp, per_request), per_request);
     } else if (per_request && strcmp(method, "server/discover") == 0) {
         result = complete(discover(), true);
     } else if (!per_request && strcmp(method, "initialize") == 0) {

@@ -123,14 +123,13 @@ static void release_if_over(struct rpc_call *call) {
     if (!call->is_closed || call->is_sending || call->is_reading) return;
     if (call->has_status && !call->status_sent && !call->cancelled) return;
     if (call->cancel != NULL) return;
-    TAILQ_REMOVE(&call->server->calls, call, link);
     if (!lasts(call)) call->server->busy--;
     free_call(call);
 }
 
 /* Sends what is next: a message, or the status. One batch at a time. */
 static void send_next(struct rpc_call *call) {
-    grpc_op ops[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}};
+    grpc_op ops[3] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}};
     size_t count = call->metadata_sent ? 0 : 1;
     struct rpc_message *message = STAILQ_FIRST(&call->pending);
     if (call->is_sending || call->status_sent || (call->is_closed && call->cancelled)) return;
@@ -142,21 +141,19 @@ static void send_next(struct rpc_call *call) {
     } else if (!call->has_status) {
         return;
     }
-    grpc_op all[3];
-    memcpy(all, ops, sizeof ops);
     bool last = call->has_status && STAILQ_EMPTY(&call->pending);
     if (last) {
-        all[count] = (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER};
-        all[count].data.send_status_from_server.status = call->status;
-        all[count].data.send_status_from_server.status_details = &call->details_text;
-        all[count].data.send_status_from_server.trailing_metadata = call->trailing;
-        all[count].data.send_status_from_server.trailing_metadata_count =
+        ops[count] = (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER};
+        ops[count].data.send_status_from_server.status = call->status;
+        ops[count].data.send_status_from_server.status_details = &call->details_text;
+        ops[count].data.send_status_from_server.trailing_metadata = call->trailing;
+        ops[count].data.send_status_from_server.trailing_metadata_count =
             call->pushback[0] != 0 ? 2 : 1;
         count++;
         call->status_sent = true;
     }
     call->metadata_sent = true;
-    call->is_sending = start_batch(call, all, count, &call->sent);
+    call->is_sending = start_batch(call, ops, count, &call->sent);
     if (!call->is_sending) call->status_sent = true; /* no more can be sent */
     if (message != NULL) {
         grpc_byte_buffer_destroy(message->bytes); /* the batch has a reference of its own */
@@ -263,7 +260,6 @@ static void on_closed(struct rpc_call *call, bool success) {
 static bool read_payload(struct rpc_call *call, grpc_slice *slice) {
     grpc_byte_buffer_reader reader;
     *slice = grpc_empty_slice();
-    if (call->payload == NULL) return true;
     if (!grpc_byte_buffer_reader_init(&reader, call->payload)) return false;
     *slice = grpc_byte_buffer_reader_readall(&reader);
     grpc_byte_buffer_reader_destroy(&reader);
@@ -304,7 +300,6 @@ static void on_requested(struct rpc_call *call, bool success) {
     }
     call->began_ns = clock_now_ns();
     await_call(server, method, call->registered);
-    TAILQ_INSERT_TAIL(&server->calls, call, link);
     if (!lasts(call)) server->busy++;
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
     op.data.recv_close_on_server.cancelled = &call->cancelled;
@@ -508,7 +503,6 @@ struct rpc_server *rpc_server_new(struct service *service, struct tasks *tasks, 
                                   .tasks = tasks,
                                   .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                   .listen_fd = listen_fd};
-    TAILQ_INIT(&server->calls);
     (void)pthread_mutex_init(&server->lock, NULL);
     gpr_set_log_function(log_line);
     grpc_init();

@@ -34,34 +34,33 @@ static const char *error_text(const json_t *result) {
     return text != NULL ? text : "";
 }
 
-/* The response for a result, which is taken over; false if memory ran out. `output` is to be freed
- * once it was sent. */
-static bool fill_response(struct rpc_call *call, enum pa_status status, const json_t *result,
-                          tool_response *response) {
-    response->tool_name = call->tool;
-    response->status = code_of(status);
-    response->output = result != NULL ? json_to_value(result) : NULL;
-    response->error_message = (char *)(uintptr_t)error_text(result);
-    response->execution_time_ms = (int64_t)((clock_now_ns() - call->began_ns) / NS_PER_MS);
-    response->request_id = call->caller.request_id;
-    return response->output != NULL;
-}
-
-static void on_result(void *context, enum pa_status status, json_t *result) {
-    struct rpc_call *call = context;
+/* The run's end: the response, alone or as the last update of a stream. Takes over the result. */
+static void answer(struct rpc_call *call, enum pa_status status, json_t *result, bool streams) {
     tool_response response = POLYAGENT__AGENT__TOOL_CALL_RESPONSE__INIT;
+    Polyagent__Agent__ToolCallUpdate update = POLYAGENT__AGENT__TOOL_CALL_UPDATE__INIT;
     grpc_status_code code = rpc_status_of(status);
     call->cancel = NULL;
     if (code != GRPC_STATUS_OK) { /* the module was looked at only now */
         rpc_finish(call, code, error_text(result));
-    } else if (fill_response(call, status, result, &response)) {
-        rpc_send(call, &response.base);
-        rpc_finish(call, GRPC_STATUS_OK, "");
-    } else {
+    } else if (result == NULL || (response.output = json_to_value(result)) == NULL) {
         out_of_memory(call);
+    } else {
+        response.tool_name = call->tool;
+        response.status = code_of(status);
+        response.error_message = (char *)(uintptr_t)error_text(result);
+        response.execution_time_ms = (int64_t)((clock_now_ns() - call->began_ns) / NS_PER_MS);
+        response.request_id = call->caller.request_id;
+        update.update_case = POLYAGENT__AGENT__TOOL_CALL_UPDATE__UPDATE_RESULT;
+        update.result = &response;
+        rpc_send(call, streams ? &update.base : &response.base);
+        rpc_finish(call, GRPC_STATUS_OK, "");
     }
     google__protobuf__value__free_unpacked(response.output, NULL);
     json_decref(result);
+}
+
+static void on_result(void *context, enum pa_status status, json_t *result) {
+    answer(context, status, result, false);
 }
 
 static void on_output(void *context, int stream, const void *data, size_t size) {
@@ -77,23 +76,7 @@ static void on_output(void *context, int stream, const void *data, size_t size) 
 }
 
 static void on_stream_end(void *context, enum pa_status status, json_t *result) {
-    struct rpc_call *call = context;
-    tool_response response = POLYAGENT__AGENT__TOOL_CALL_RESPONSE__INIT;
-    Polyagent__Agent__ToolCallUpdate update = POLYAGENT__AGENT__TOOL_CALL_UPDATE__INIT;
-    grpc_status_code code = rpc_status_of(status);
-    call->cancel = NULL;
-    if (code != GRPC_STATUS_OK) {
-        rpc_finish(call, code, error_text(result));
-    } else if (fill_response(call, status, result, &response)) {
-        update.update_case = POLYAGENT__AGENT__TOOL_CALL_UPDATE__UPDATE_RESULT;
-        update.result = &response;
-        rpc_send(call, &update.base);
-        rpc_finish(call, GRPC_STATUS_OK, "");
-    } else {
-        out_of_memory(call);
-    }
-    google__protobuf__value__free_unpacked(response.output, NULL);
-    json_decref(result);
+    answer(context, status, result, true);
 }
 
 static const struct service_callbacks whole = {.done = on_result},
@@ -406,22 +389,21 @@ static void health_check(struct rpc_call *call, const uint8_t *data, size_t size
 }
 
 /* The caller frees input_schema. */
-static bool fill_capability(const struct tool *tool, Polyagent__Agent__ToolCapability *capability) {
+static bool fill_capability(const struct rpc_call *call, const struct tool *tool,
+                            Polyagent__Agent__ToolCapability *capability) {
     static char *permissions[] = {NULL};
     polyagent__agent__tool_capability__init(capability);
-    json_t *schema = json_loads(tool->input_schema, 0, NULL);
     capability->id = (char *)(uintptr_t)tool->name;
     capability->name = (char *)(uintptr_t)tool->name;
     capability->description = (char *)(uintptr_t)tool->description;
     capability->category = (char *)(uintptr_t)tool_category;
-    capability->input_schema = schema != NULL ? json_to_struct(schema) : NULL;
+    capability->input_schema = json_to_struct(call->server->service->rules.schemas[tool - tools]);
     capability->required_permissions = permissions;
     capability->estimated_duration_ms = 1;
     capability->version = (char *)(uintptr_t)PA_VERSION;
     capability->author = (char *)(uintptr_t) "polyagent";
     capability->tags = (char **)(uintptr_t)tool_tags;
     capability->n_tags = TOOL_TAGS;
-    json_decref(schema);
     return capability->input_schema != NULL;
 }
 
@@ -458,7 +440,7 @@ static void discover_tools(struct rpc_call *call, const uint8_t *data, size_t si
             (request->max_results > 0 && count >= (size_t)request->max_results)) {
             continue;
         }
-        complete = complete && fill_capability(tool, &found[count]);
+        complete = complete && fill_capability(call, tool, &found[count]);
         list[count] = &found[count];
         response.n_tools++;
     }
@@ -485,14 +467,12 @@ static void get_tool(struct rpc_call *call, const uint8_t *data, size_t size) {
         polyagent__agent__get_tool_capability_request__free_unpacked(request, NULL);
         return;
     }
-    const struct tool *tool = tools;
-    while (request != NULL && tool->name != NULL && strcmp(tool->name, request->tool_id) != 0)
-        tool++;
+    const struct tool *tool = request != NULL ? tool_find(request->tool_id) : NULL;
     if (request == NULL) {
         malformed(call);
-    } else if (tool->name == NULL) {
+    } else if (tool == NULL) {
         rpc_finish(call, GRPC_STATUS_NOT_FOUND, "tool_id: there is no such tool");
-    } else if (fill_capability(tool, &capability)) {
+    } else if (fill_capability(call, tool, &capability)) {
         response.tool = &capability;
         rpc_send(call, &response.base);
         rpc_finish(call, GRPC_STATUS_OK, "");

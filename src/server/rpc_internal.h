@@ -51,9 +51,8 @@ struct rpc_server {
     int wake_fd; /* eventfd: there are reports */
     int listen_fd;
     sd_event_source *wake, *accept, *pause;
-    TAILQ_HEAD(rpc_call_list, rpc_call) calls; /* ANSWERING */
-    uint32_t busy, reported;                   /* reported: events that are still to come */
-    int most_fd;                               /* connections with higher numbers are too many */
+    uint32_t busy, reported; /* reported: events that are still to come */
+    int most_fd;             /* connections with higher numbers are too many */
     struct rpc_event stopped;
 };
 
@@ -90,7 +89,6 @@ struct rpc_call {
     bool paused;
     char tool[64]; /* its name */
     uint64_t began_ns;
-    TAILQ_ENTRY(rpc_call) link;
 };
 
 /* Packs a message for the client (rpc_send), and the status after the last one (rpc_finish): with

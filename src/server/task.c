@@ -97,13 +97,13 @@ static uint64_t left_ms(const struct task *task) {
 }
 
 /* The tools in the form that models take (OpenAI API, chat completions, "tools"). */
-static json_t *tools_for_model(void) {
+static json_t *tools_for_model(const struct tool_rules *rules) {
     json_t *all = json_array();
     for (const struct tool *tool = tools; tool->name != NULL; tool++) {
-        (void)json_array_append_new(all, json_pack("{s:s, s:{s:s, s:s, s:o}}", "type", "function",
+        (void)json_array_append_new(all, json_pack("{s:s, s:{s:s, s:s, s:O}}", "type", "function",
                                                    "function", "name", tool->name, "description",
                                                    tool->description, "parameters",
-                                                   json_loads(tool->input_schema, 0, NULL)));
+                                                   rules->schemas[tool - tools]));
     }
     return all;
 }
@@ -132,8 +132,9 @@ static void ask_model(struct task *task) {
         (void)snprintf(trace, sizeof trace, "traceparent: %s", task->caller.traceparent);
         headers[count++] = trace;
     }
-    json_t *body = json_pack("{s:s, s:O, s:o}", "model", config->llm_model, "messages",
-                             task->messages, "tools", tools_for_model());
+    json_t *body =
+        json_pack("{s:s, s:O, s:o}", "model", config->llm_model, "messages", task->messages,
+                  "tools", tools_for_model(&task->tasks->service->rules));
     uint64_t ms = left_ms(task);
     if (body == NULL) {
         fail(task, PA_INTERNAL, "out of memory");

@@ -1,6 +1,8 @@
 #include "tools/base64.h"
 
+#include <sodium.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
 enum { NONE = 64 };
 
@@ -67,4 +69,11 @@ ptrdiff_t base64_decode(const char *text, size_t length, uint8_t *out, size_t *w
     }
     *wrong = length;
     return count == 0 ? to - out : -1;
+}
+
+char *base64_encode(const void *bytes, size_t size) {
+    size_t room = sodium_base64_encoded_len(size, sodium_base64_VARIANT_ORIGINAL);
+    char *text = malloc(room);
+    return text != NULL ? sodium_bin2base64(text, room, bytes, size, sodium_base64_VARIANT_ORIGINAL)
+                        : NULL;
 }

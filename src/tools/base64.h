@@ -11,4 +11,7 @@
  * does not belong there in `wrong`. Padding is required. */
 ptrdiff_t base64_decode(const char *text, size_t length, uint8_t *out, size_t *wrong);
 
+/* The text for bytes, for the caller to free; NULL when memory runs out. */
+char *base64_encode(const void *bytes, size_t size);
+
 #endif

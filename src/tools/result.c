@@ -2,6 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "tools/base64.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -88,10 +89,8 @@ int result_add_output(json_t *result, const char *name, const void *data, size_t
     }
     buffer_fini(&text);
     if (done != 0 || clean) return done;
-    size_t encoded_bytes = sodium_base64_encoded_len(size, sodium_base64_VARIANT_ORIGINAL);
-    char *encoded = malloc(encoded_bytes);
+    char *encoded = base64_encode(data, size);
     if (encoded == NULL) return -1;
-    (void)sodium_bin2base64(encoded, encoded_bytes, data, size, sodium_base64_VARIANT_ORIGINAL);
     (void)snprintf(key, sizeof key, "%s_base64", name);
     done = json_object_set_new(result, key, json_string(encoded));
     free(encoded);

@@ -320,21 +320,16 @@ const struct tool tools[TOOL_COUNT + 1] = {
 const char tool_category[] = "code_execution";
 const char *const tool_tags[TOOL_TAGS] = {"wasm", "sandbox", "code"};
 
-static const struct tool *find(const char *name) {
-    const struct tool *tool = tools;
-    while (tool->name != NULL && strcmp(tool->name, name) != 0)
-        tool++;
-    return tool;
-}
-
-bool tool_exists(const char *name) {
-    return find(name)->name != NULL;
+const struct tool *tool_find(const char *name) {
+    for (const struct tool *tool = tools; tool->name != NULL; tool++)
+        if (strcmp(tool->name, name) == 0) return tool;
+    return NULL;
 }
 
 int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
                    const struct tool_rules *rules, struct error *err) {
-    const struct tool *tool = find(name);
-    if (tool->name == NULL) {
+    const struct tool *tool = tool_find(name);
+    if (tool == NULL) {
         return error_set(err, PA_NOT_FOUND, "tool %.100s: there is no such tool", name);
     }
     if (schema_check(rules->schemas[tool - tools], parameters, "", err) != 0) return -1;

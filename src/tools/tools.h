@@ -32,7 +32,8 @@ enum { TOOL_TAGS = 3 };
 extern const char tool_category[];
 extern const char *const tool_tags[TOOL_TAGS];
 
-bool tool_exists(const char *name);
+/* NULL: there is none of that name. */
+const struct tool *tool_find(const char *name);
 
 /* What a caller may do, and what holds for every run: a view of a configuration. */
 struct tool_rules {

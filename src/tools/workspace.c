@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/openat2.h>
-#include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -193,13 +192,10 @@ static int add_artifact(struct artifacts *a, const char *name) {
         return 0;
     }
     a->bytes += bytes.size;
-    size_t room = sodium_base64_encoded_len(bytes.size, sodium_base64_VARIANT_ORIGINAL);
-    char *encoded = malloc(room);
+    char *encoded = base64_encode(bytes.data, bytes.size);
     json_t *name_text = json_string(name); /* NULL: no UTF-8 */
     json_t *entry = NULL;
     if (encoded != NULL && name_text != NULL) {
-        (void)sodium_bin2base64(encoded, room, bytes.data, bytes.size,
-                                sodium_base64_VARIANT_ORIGINAL);
         entry = json_pack("{s:O, s:s, s:s}", "name", name_text, "mime", mime_of(name),
                           "bytes_base64", encoded);
     }
