@@ -110,6 +110,9 @@ struct pa_job {
      * interpreter's bootstrap gets its program. No single read crosses from them to stdin. */
     const void *job_data;
     size_t job_bytes;
+    /* What the guest writes to its standard input goes to this descriptor if > 0, 32 MiB of it: how
+     * a bootstrap answers its job. */
+    int answer_fd;
 
     /* A job for practice, NULL = none: when an interpreter is started to stay (keep_warm), it does
      * this one in a throw-away copy, and the memory that this touches is made ready ahead in all

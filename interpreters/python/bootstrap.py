@@ -3,9 +3,12 @@
 # program's own. That first read is where a warm interpreter is forked (docs/architecture.md): what is done
 # before it is done once, what comes after it is done for each job.
 #
-# The job: the length of it all, then fields of 4 bytes length and the bytes: file name for tracebacks,
-# source, number of sys.argv's elements, these, NAME=VALUE of the environment.
+# The job: the length of it all, then fields of 4 bytes length and the bytes: "a" if an answer is wanted, and
+# "s" in a session; file name for tracebacks, source, number of sys.argv's elements, these, NAME=VALUE of the
+# environment. The answer is written to the standard input: JSON with what the last expression's value is, and
+# pictures. Reading on after an answer ends a session's turn, and what comes is the next job.
 def _polyagent_boot():
+    import _ast
     import _sitebuiltins  # what `site` would give, without its 10 ms
     import atexit
     import builtins
@@ -20,34 +23,74 @@ def _polyagent_boot():
         stream.reconfigure(line_buffering=True)
     environment = os.environ
 
-    class LinecacheFinder:
-        """Lets `linecache` load as ever, the moment that somebody needs it, and adds the source."""
+    class Finder:
+        """Lets some modules load as ever, the moment that somebody needs them, and adds what they lack."""
 
         @staticmethod
         def find_spec(fullname, path=None, target=None):
-            if fullname != "linecache":
+            complete = additions.pop(fullname, None)
+            if complete is None:
                 return None
-            sys.meta_path.remove(LinecacheFinder)
+            if not additions:
+                sys.meta_path.remove(Finder)
             from importlib.util import find_spec
 
             spec = find_spec(fullname)
-            load = spec.loader.exec_module
+            loader, load = spec.loader, spec.loader.exec_module
 
             class Loader:
-                create_module = staticmethod(spec.loader.create_module)
+                create_module = staticmethod(loader.create_module)
 
                 @staticmethod
                 def exec_module(module):
                     load(module)
-                    remember_source(module)
+                    complete(module)
 
-            spec.loader = Loader
+                def __getattr__(self, attribute):
+                    return getattr(loader, attribute)
+
+            spec.loader = Loader()
             return spec
 
-    def remember_source(linecache):
+    sources = {}
+
+    def remember_sources(linecache):
         # Names like "<code>" have no file: without this, tracebacks have no source lines.
-        text = source.decode("utf-8", "replace")
-        linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+        for name, source in sources.items():
+            text = source.decode("utf-8", "replace")
+            linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+
+    def give_event_loop(asyncio):
+        # The loops of `asyncio` wait for sockets, and wake themselves by one. Here are none to wait for.
+        class Timers:
+            def select(self, timeout):
+                if timeout is None:
+                    raise RuntimeError("asyncio: all tasks wait, and nothing is left that could wake them")
+                if timeout > 0:
+                    import time
+
+                    time.sleep(timeout)
+                return []
+
+        class EventLoop(asyncio.BaseEventLoop):
+            def __init__(self):
+                super().__init__()
+                self._selector = Timers()
+
+            def _process_events(self, events):
+                pass
+
+            def _write_to_self(self):
+                pass
+
+        asyncio.EventLoop = asyncio.SelectorEventLoop = EventLoop
+        policy = getattr(asyncio, "DefaultEventLoopPolicy", None) or getattr(
+            asyncio.events, "_DefaultEventLoopPolicy", None
+        )
+        if policy is not None:
+            policy._loop_factory = EventLoop
+
+    additions = {"linecache": remember_sources, "asyncio": give_event_loop}
 
     def reseed():
         # Forked copies of one generator would all give the same numbers. An exception ends the run
@@ -101,7 +144,69 @@ def _polyagent_boot():
         for _ in range(40):
             reseed()
             unpack(b"\4\0\0\0text" * 4)
-            exec(compile("pass", "<code>", "exec", dont_inherit=True), {})
+            evaluate(b"None", "<code>", {})
+
+    def evaluate(source, name, scope):
+        """Runs a program; what its last statement comes to, if that is an expression."""
+        tree = compile(source, name, "exec", _ast.PyCF_ONLY_AST, dont_inherit=True)
+        last = tree.body[-1] if tree.body else None
+        if type(last) is not _ast.Expr:
+            exec(compile(tree, name, "exec", dont_inherit=True), scope)
+            return None
+        del tree.body[-1]
+        exec(compile(tree, name, "exec", dont_inherit=True), scope)
+        return eval(compile(_ast.Expression(last.value), name, "eval", dont_inherit=True), scope)
+
+    def artifact(name, mime, data):
+        import binascii
+
+        text = binascii.b2a_base64(data, newline=False).decode()
+        return {"name": name, "mime": mime, "bytes_base64": text}
+
+    def figures():
+        """Those of matplotlib that the program has left open, as it would see them in a notebook."""
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is None:
+            return []
+        import io
+
+        found = []
+        for number in pyplot.get_fignums():
+            data = io.BytesIO()
+            pyplot.figure(number).savefig(data, format="png")
+            found.append(artifact(f"figure-{number}.png", "image/png", data.getvalue()))
+        pyplot.close("all")
+        return found
+
+    def describe(value):
+        """The answer's part about a value: repr(), and HTML where it has some (pandas)."""
+        text = repr(value)
+        if len(text) > 65536:
+            text = f"{text[:65536]}... ({len(text)} characters)"
+        html = getattr(type(value), "_repr_html_", None)
+        shown = html(value) if html is not None else None
+        found = [artifact("result.html", "text/html", shown.encode())] if isinstance(shown, str) else []
+        return text, found
+
+    def answer(status, value):
+        """What the job has come to, as JSON; nothing where there is nothing to say."""
+        pictures = figures()
+        text = None
+        if value is not None:
+            text, more = describe(value)
+            pictures += more
+        if text is None and not pictures:
+            return b'{"exit_code":%d}' % status if session else b""
+        import json
+
+        fields = {"exit_code": status, "result": text, "artifacts": pictures}
+        if text is None:
+            del fields["result"]
+        return json.dumps(fields).encode()
+
+    def send(data):
+        while data:
+            data = data[os.write(0, data) :]
 
     def exit_status(stop):
         if stop.code is None:
@@ -114,7 +219,7 @@ def _polyagent_boot():
     def report(error):
         # Frames of this file are no business of the program's author.
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code is here:
+        while trace is not None and trace.tb_frame.f_code in own:
             trace = trace.tb_next
         error = error.with_traceback(trace)
         if sys.excepthook is sys.__excepthook__:
@@ -124,7 +229,37 @@ def _polyagent_boot():
         else:
             sys.excepthook(type(error), error, trace)
 
-    here = sys._getframe().f_code
+    def run(name, source, wanted):
+        try:
+            if wanted:
+                return 0, evaluate(source, name, main)
+            exec(compile(source, name, "exec", dont_inherit=True), main)
+            return 0, None
+        except SystemExit as stop:
+            return exit_status(stop), None
+        except BaseException as error:
+            report(error)
+            return 1, None
+
+    def finish(status):
+        try:
+            if "threading" in sys.modules:
+                sys.modules["threading"]._shutdown()
+            atexit._run_exitfuncs()
+        except SystemExit as stop:
+            return exit_status(stop)
+        return status
+
+    def flush(status):
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if not stream.closed:
+                    stream.flush()
+            except Exception:
+                status = 120  # as Python itself does when it cannot flush
+        return status
+
+    own = {sys._getframe().f_code, evaluate.__code__, run.__code__, describe.__code__, answer.__code__}
     main = sys.modules["__main__"].__dict__
     del main["_polyagent_boot"]
     preload = sys.argv[1:]
@@ -133,55 +268,54 @@ def _polyagent_boot():
 
         for module in preload[0].split(","):
             __import__(module)
-        if "linecache" in sys.modules:
-            linecache = sys.modules["linecache"]
-        else:
-            linecache = None
         # Nothing that is here now is ever garbage: the collector need not look at it again, and so does
         # not write to memory that all forks share.
         practise()
         gc.collect()
         gc.freeze()
         plugs = plug_holes()  # noqa: F841
-    linecache = sys.modules.get("linecache")
-    if linecache is None:
-        sys.meta_path.insert(0, LinecacheFinder)
+    for module in [module for module in additions if module in sys.modules]:
+        additions.pop(module)(sys.modules[module])
+    sys.meta_path.insert(0, Finder)
 
-    size = int.from_bytes(read(4), "little")  # <- the checkpoint
-    data = read(size)
-    reseed()
-    fields = unpack(data)
-    name, source, count = fields[0].decode(), fields[1], int(fields[2])
-    sys.argv = [field.decode("utf-8", "surrogateescape") for field in fields[3 : 3 + count]]
-    for field in fields[3 + count :]:
-        key, _, value = field.decode("utf-8", "surrogateescape").partition("=")
-        environment[key] = value
-        if key == "PWD":
-            enter(value)
-    if linecache is not None:
-        remember_source(linecache)
-    status = 0
-    try:
-        exec(compile(source, name, "exec", dont_inherit=True), main)
-    except SystemExit as stop:
-        status = exit_status(stop)
-    except BaseException as error:
-        status = 1
-        report(error)
-    try:
-        if "threading" in sys.modules:
-            sys.modules["threading"]._shutdown()
-        atexit._run_exitfuncs()
-    except SystemExit as stop:
-        status = exit_status(stop)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if not stream.closed:
-                stream.flush()
-        except Exception:
-            status = 120  # as Python itself does when it cannot flush
-    # Not sys.exit: tearing an interpreter down takes 7 ms and helps nobody.
-    os._exit(status)
+    fresh = True
+    while True:
+        size = int.from_bytes(read(4), "little")  # <- the checkpoint, and the end of a session's turn
+        fields = unpack(read(size))
+        if fresh:  # the turns of a session go on with their own numbers
+            reseed()
+            fresh = False
+        session, wanted = b"s" in fields[0], b"a" in fields[0]
+        name, source, count = fields[1].decode(), fields[2], int(fields[3])
+        sys.argv = [field.decode("utf-8", "surrogateescape") for field in fields[4 : 4 + count]]
+        for field in fields[4 + count :]:
+            key, _, value = field.decode("utf-8", "surrogateescape").partition("=")
+            environment[key] = value
+            if key == "PWD":
+                enter(value)
+        sources[name] = source
+        if "linecache" in sys.modules:
+            remember_sources(sys.modules["linecache"])
+        status, value = run(name, source, wanted)
+        if not session:
+            status = finish(status)
+        status = flush(status)
+        reply = b""
+        if wanted:
+            try:
+                reply = answer(status, value)
+            except BaseException as error:
+                report(error)
+                status = flush(1)
+        value = None
+        if session or reply:
+            try:
+                send(reply or b'{"exit_code":%d}' % status)
+            except OSError:
+                pass  # nobody wants to know
+        if not session:
+            # Not sys.exit: tearing an interpreter down takes 7 ms and helps nobody.
+            os._exit(status)
 
 
 _polyagent_boot()

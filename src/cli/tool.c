@@ -38,14 +38,14 @@ static int print_json(json_t *value) {
 
 struct run {
     const struct tool_call *call;
-    int outputs[2]; /* memfds that the worker writes to */
+    struct result_files files; /* that the worker writes to */
 };
 
 /* For cli_perform(). */
 static int print_result(void *context, const struct pa_result *result) {
     const struct run *run = context;
     json_t *all = result_json(result);
-    int code = all != NULL && result_add_outputs(all, run->outputs) == 0 &&
+    int code = all != NULL && result_add_files(all, &run->files) == 0 &&
                        workspace_add_artifacts(&run->call->workspace, all) == 0
                    ? print_json(all)
                    : cli_fail("tool: out of memory");
@@ -54,13 +54,15 @@ static int print_result(void *context, const struct pa_result *result) {
 }
 
 static int perform(const struct tool_call *call, bool local) {
-    struct run run = {
-        .call = call,
-        .outputs = {memfd_create("stdout", MFD_CLOEXEC), memfd_create("stderr", MFD_CLOEXEC)}};
+    struct run run = {.call = call};
+    struct error err = {0};
     struct pa_job job = call->job;
+    if (result_files_open(&run.files, call->merged, call->answers, &err) != 0)
+        return cli_fail("tool: %s", err.text);
     job.use_output_fds = true;
-    job.stdout_fd = run.outputs[0];
-    job.stderr_fd = run.outputs[1];
+    job.stdout_fd = run.files.outputs[0];
+    job.stderr_fd = run.files.outputs[call->merged ? 0 : 1];
+    job.answer_fd = run.files.answer;
     char opened[32];
     const char *path = call->module_path;
     (void)snprintf(opened, sizeof opened, "/proc/self/fd/%d", call->module_fd);
@@ -70,11 +72,8 @@ static int perform(const struct tool_call *call, bool local) {
         .warm_argc = call->warm_argc,
         .local = local,
         .module = {.path = path, .bytes = call->module.data, .size = call->module.size}};
-    int code = run.outputs[0] >= 0 && run.outputs[1] >= 0
-                   ? cli_perform(&work, print_result, &run)
-                   : cli_fail("tool: no memory for the output: %s", strerror(errno));
-    fd_closep(&run.outputs[0]);
-    fd_closep(&run.outputs[1]);
+    int code = cli_perform(&work, print_result, &run);
+    result_files_close(&run.files);
     return code;
 }
 

@@ -297,6 +297,8 @@ static struct wasi_config world_of(const struct run_setup *setup) {
         .stdin_bytes = job->stdin_bytes,
         .job_data = job->job_data,
         .job_bytes = job->job_bytes,
+        .answer_fd = job->answer_fd,
+        .stays = setup->stays,
         .stdout_sink = {.fd = setup->output_fds[0], .capture = setup->captured},
         .stderr_sink = {.fd = setup->output_fds[1],
                         .capture = setup->captured != NULL ? setup->captured + 1 : NULL},
@@ -350,6 +352,12 @@ static void take_setup(struct run *run, const struct run_setup *setup) {
 static void at_first_input(void *context) {
     struct run *run = context;
     run->checkpoint->reached(run, run->checkpoint->context);
+}
+
+void run_rest(struct run *run) {
+    judge_exit(run, 0);
+    count_fuel(run);
+    finish_report(run);
 }
 
 int run_resume(struct run *run, const struct run_setup *setup, struct error *err) {

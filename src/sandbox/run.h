@@ -29,6 +29,7 @@ struct run_setup {
     struct buffer *captured;                /* two, or NULL */
     uint64_t deadline_ns;                   /* ends calls that block in the host */
     struct run_report *report;
+    bool stays; /* the checkpoint is reached again at the end of the job: a session */
     /* If not NULL: called once, when all is ready and the guest's first instruction is next. */
     void (*before_guest)(void *context);
     void *before_guest_context;
@@ -38,8 +39,9 @@ struct run_setup {
 
 struct run; /* in progress */
 
-/* Called once, in the middle of the guest's first read of its standard input: the checkpoint of a
- * warm interpreter. It calls run_resume() or stops the run. */
+/* Called in the middle of the guest's first read of its standard input: the checkpoint of a warm
+ * interpreter. It calls run_resume() or stops the run. Once, or where a setup `stays`, at the end
+ * of that job again. */
 struct run_checkpoint {
     void (*reached)(struct run *run, void *context);
     void *context;
@@ -53,5 +55,8 @@ void run_module(struct engine *engine, const wasmtime_module_t *module,
  * open files, and the mode of determinism that the run was started with. Fuel, memory and time are
  * counted anew. -1 with `err`: the guest must not go on. */
 int run_resume(struct run *run, const struct run_setup *setup, struct error *err);
+
+/* At the checkpoint again: completes the report of the job that has ended. */
+void run_rest(struct run *run);
 
 #endif

@@ -14,8 +14,8 @@ enum { CHUNK_BYTES = 64 << 10 };
 
 struct remote_run {
     struct remote *remote;
-    int fd;         /* owned; to the supervisor */
-    int outputs[2]; /* owned; memfds that the worker writes to, or read ends of pipes */
+    int fd;                    /* owned; to the supervisor */
+    struct result_files files; /* owned; its outputs may be read ends of pipes */
     sd_event_source *source;
     sd_event_source *chunks[2]; /* of the pipes */
     const struct remote_callbacks *callbacks;
@@ -33,8 +33,8 @@ static void release(struct remote_run *run) {
     sd_event_source_disable_unref(run->source);
     for (int i = 0; i < 2; i++) {
         sd_event_source_disable_unref(run->chunks[i]);
-        fd_closep(&run->outputs[i]);
     }
+    result_files_close(&run->files);
     fd_closep(&run->fd);
     free(run);
 }
@@ -54,7 +54,7 @@ void remote_pause(struct remote_run *run, bool paused) {
 /* One chunk of a stream, if there is one. False at its end, or if the run is over. */
 static bool pass_on(struct remote_run *run, int stream) {
     uint8_t chunk[CHUNK_BYTES];
-    ssize_t got = read(run->outputs[stream], chunk, sizeof chunk);
+    ssize_t got = read(run->files.outputs[stream], chunk, sizeof chunk);
     if (got < 0 && errno == EINTR) return true;
     if (got == 0) errno = 0;
     if (got <= 0) return false;
@@ -66,7 +66,7 @@ static bool pass_on(struct remote_run *run, int stream) {
 
 static int on_chunk(sd_event_source *source, int fd, uint32_t events, void *context) {
     struct remote_run *run = context;
-    int stream = fd == run->outputs[1];
+    int stream = fd == run->files.outputs[1];
     (void)events;
     if (!pass_on(run, stream) && !run->cancelled && errno != EAGAIN) {
         (void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* no more will come */
@@ -84,7 +84,8 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
     ssize_t got = recv(fd, &run->reply, sizeof run->reply, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     bool streams = run->callbacks->output != NULL;
-    for (int i = 0; i < 2 && streams; i++) /* the guest has ended: what is there is all */
+    for (int i = 0; i < 2 && streams && run->files.outputs[i] >= 0;
+         i++) /* the guest has ended: what is there is all */
         while (!run->cancelled && pass_on(run, i)) {
         }
     if (got == sizeof run->reply) result = result_of_reply(&run->reply);
@@ -92,7 +93,7 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
         run->source = sd_event_source_disable_unref(run->source);
         run->remote->idle[run->remote->idle_count++] = steal_fd(&run->fd);
     }
-    if (!run->cancelled) run->callbacks->done(run->context, &result, streams ? NULL : run->outputs);
+    if (!run->cancelled) run->callbacks->done(run->context, &result, &run->files);
     release(run);
     return 0;
 }
@@ -133,7 +134,8 @@ static int send_call(struct remote_run *run, const struct tool_call *call, const
     job.argc = socket_job_argc(&job, call->warm_argc);
     job.use_output_fds = true;
     job.stdout_fd = outputs[0];
-    job.stderr_fd = outputs[1];
+    job.stderr_fd = outputs[call->merged ? 0 : 1];
+    job.answer_fd = run->files.answer;
     if (packet_pack(&packet, &job, err) != 0) return -1;
     (void)snprintf(packet.header.tenant, sizeof packet.header.tenant, "%s", tenant);
     packet.fds[PACKET_MODULE] = module_fd(call, err);
@@ -142,29 +144,28 @@ static int send_call(struct remote_run *run, const struct tool_call *call, const
     return result;
 }
 
-/* Files for the output, or pipes; `given` are the ends for the worker, owned where they are others.
- */
-static int open_outputs(struct remote_run *run, int given[2], struct error *err) {
+/* Pipes in the place of files; `given` are the ends for the worker, owned. */
+static int open_pipes(struct result_files *files, int given[2], struct error *err) {
     for (int i = 0; i < 2; i++) {
-        int ends[2] = {-1, -1};
-        if (run->callbacks->output == NULL) {
-            given[i] = run->outputs[i] = memfd_create(i == 0 ? "stdout" : "stderr", MFD_CLOEXEC);
-        } else if (pipe2(ends, O_CLOEXEC) == 0) {
-            run->outputs[i] = ends[0]; /* only our end must not block */
-            given[i] = ends[1];
-            (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
-        }
-        if (run->outputs[i] < 0) {
-            return error_set_errno(err, PA_INTERNAL, errno, "a place for the output");
-        }
+        int ends[2];
+        if (files->outputs[i] < 0) continue;
+        if (pipe2(ends, O_CLOEXEC) != 0)
+            return error_set_errno(err, PA_INTERNAL, errno, "a pipe for the output");
+        (void)close(files->outputs[i]);
+        files->outputs[i] = ends[0]; /* only our end must not block */
+        given[i] = ends[1];
+        (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
     }
     return 0;
 }
 
 static int watch(struct remote_run *run, sd_event *event) {
     int result = sd_event_add_io(event, &run->source, run->fd, EPOLLIN, on_reply, run);
-    for (int i = 0; i < 2 && result >= 0 && run->callbacks->output != NULL; i++)
-        result = sd_event_add_io(event, &run->chunks[i], run->outputs[i], EPOLLIN, on_chunk, run);
+    for (int i = 0; i < 2 && result >= 0 && run->callbacks->output != NULL; i++) {
+        int output = run->files.outputs[i];
+        if (output >= 0)
+            result = sd_event_add_io(event, &run->chunks[i], output, EPOLLIN, on_chunk, run);
+    }
     return result;
 }
 
@@ -180,19 +181,20 @@ struct remote_run *remote_start(struct remote *remote, const char *tenant,
     }
     *run = (struct remote_run){.remote = remote,
                                .fd = -1,
-                               .outputs = {-1, -1},
+                               .files = {.outputs = {-1, -1}, .answer = -1},
                                .callbacks = callbacks,
                                .context = context};
-    int result = open_outputs(run, given, err);
-    if (result == 0) result = send_call(run, call, tenant, given, err);
+    bool streams = callbacks->output != NULL;
+    int result = result_files_open(&run->files, call->merged, call->answers, err);
+    if (result == 0 && streams) result = open_pipes(&run->files, given, err);
+    if (result == 0)
+        result = send_call(run, call, tenant, streams ? given : run->files.outputs, err);
     if (result == 0) {
         result = watch(run, remote->event);
         if (result < 0) error_set_errno(err, PA_INTERNAL, -result, "watch the run");
     }
-    if (callbacks->output != NULL) {
-        fd_closep(&given[0]);
-        fd_closep(&given[1]);
-    }
+    fd_closep(&given[0]);
+    fd_closep(&given[1]);
     if (result >= 0) return run;
     release(run);
     return NULL;

@@ -3,6 +3,7 @@
 #define PA_SERVER_REMOTE_H
 
 #include "supervisor/socket.h"
+#include "tools/result.h"
 #include "tools/tools.h"
 
 #include <systemd/sd-event.h>
@@ -24,9 +25,9 @@ struct remote_run; /* one under way */
 struct remote_callbacks {
     /* What the guest wrote, as it comes; `stream` 0 or 1. NULL: it is kept, for `done`. */
     void (*output)(void *context, int stream, const void *data, size_t size);
-    /* Once. The result points to what ends with the call. `outputs` are files with all that was
-     * written; NULL if it went to `output`. */
-    void (*done)(void *context, const struct pa_result *result, const int outputs[2]);
+    /* Once. The result points to what ends with the call. In the files is all that was written, but
+     * for outputs that went to `output`. */
+    void (*done)(void *context, const struct pa_result *result, const struct result_files *files);
 };
 
 /* Sends the call (which may be released afterwards) to the supervisor, in the name of `tenant`.

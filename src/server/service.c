@@ -210,10 +210,13 @@ static void on_output(void *context, int stream, const void *data, size_t size) 
     run->callbacks->output(run->context, stream, data, size);
 }
 
-static void on_done(void *context, const struct pa_result *result, const int outputs[2]) {
+static void on_done(void *context, const struct pa_result *result,
+                    const struct result_files *files) {
     struct service_run *run = context;
     json_t *all = result_json(result);
-    if (all != NULL && ((outputs != NULL && result_add_outputs(all, outputs) != 0) ||
+    bool streams = run->callbacks->output != NULL;
+    if (all != NULL && ((streams ? result_add_answer(all, files->answer, false)
+                                 : result_add_files(all, files)) != 0 ||
                         workspace_add_artifacts(&run->workspace, all) != 0)) {
         json_decref(all);
         all = NULL;

@@ -40,6 +40,7 @@ struct supervisor_run {
     struct code *code;
     uint8_t key[KEY_BYTES]; /* of the zygote that can serve it */
     bool warm;
+    bool stays; /* its worker becomes a node */
     bool cache_hit;
     bool is_long; /* pace.c */
     unsigned attempts;
@@ -52,8 +53,9 @@ struct supervisor_run {
     int output_fds[2];             /* owned read ends of pipes; -1 */
     sd_event_source *outputs[2];   /* owned */
     struct buffer captured[2];     /* owned */
-    struct worker *worker;         /* RUNNING only */
-    struct zygote_process *zygote; /* WAITING only */
+    struct worker *worker;         /* RUNNING, or WAITING: the one that is made for it alone */
+    struct zygote_process *zygote; /* WAITING only: for one of its workers; else NULL */
+    struct worker *rested;         /* in the end: the node that its worker has become */
     struct tenant *tenant;
     supervisor_done done;
     void *context;
@@ -91,7 +93,14 @@ struct code {
     TAILQ_ENTRY(code) link; /* least recently used first */
 };
 
-enum worker_state { WORKER_FORKING, WORKER_PARKED, WORKER_RUNNING, WORKER_ENDING };
+enum worker_state { WORKER_FORKING, WORKER_PARKED, WORKER_RUNNING, WORKER_RESTING, WORKER_ENDING };
+
+/* All that came of one session's first worker. They have one user id: that of the first one's slot,
+ * which is given to nobody else meanwhile. */
+struct family {
+    uint32_t members;
+    struct slot *slot; /* owned, when the first one is gone */
+};
 
 struct worker {
     enum worker_state state;
@@ -101,8 +110,13 @@ struct worker {
     sd_event_source *word; /* on the channel */
     sd_event_source *death;
     struct zygote_process *zygote;
-    struct supervisor_run *run; /* RUNNING only */
+    struct supervisor_run *run; /* RUNNING; FORKING: the one that it is made for, if there is one */
+    bool is_spare;              /* made for whoever comes; counted by its zygote until it runs */
+    uint64_t node, holder;      /* RESTING: what it is called, and whose it is */
+    struct worker *origin;      /* FORKING: the node that makes it; NULL: its zygote */
+    struct family *family;      /* NULL: it has but one job */
     TAILQ_ENTRY(worker) link;   /* of its zygote */
+    TAILQ_ENTRY(worker) by_node;
 };
 TAILQ_HEAD(workers, worker);
 
@@ -142,6 +156,8 @@ struct supervisor {
     TAILQ_HEAD(zygote_process_list, zygote_process) zygotes;
     uint32_t zygote_count; /* DEAD ones not included */
     struct runs runs;
+    struct workers nodes;
+    uint32_t node_count;
     uint32_t running, queued, workers;
     uint64_t tick;
     uint64_t finished, retried, zygotes_started;
@@ -180,6 +196,9 @@ void zygote_free_all(struct supervisor *supervisor);
 /* 0; 1: the zygote takes no more requests, until its next reply or because it is dead; -1 with
  * `err`. */
 int worker_request(struct zygote_process *zygote, struct error *err);
+/* The same for one run alone, by its zygote or by a node of it (`origin`, may be NULL). */
+int worker_request_for(struct supervisor_run *run, struct zygote_process *zygote,
+                       struct worker *origin, struct error *err);
 void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd);
 void worker_give(struct worker *worker, struct supervisor_run *run);
 void worker_kill(struct worker *worker);
@@ -187,6 +206,18 @@ void worker_release(struct worker *worker); /* PARKED: it is not needed, and end
 void worker_discard(struct worker *worker); /* FORKING, or reaped: forgets it */
 void worker_end_now(struct worker *worker); /* kills, waits, forgets */
 void slot_free_all(struct supervisor *supervisor);
+
+/* nodes.c: workers that have ended a session's turn, and rest. */
+/* 0; -1 with `err`. Ends as WAITING, or is failed. */
+int node_request(struct supervisor_run *run, struct error *err);
+void node_made(struct worker *worker);
+void node_unmade(struct worker *worker); /* its process is gone */
+/* A message on the channel of a node. */
+void node_message(struct worker *worker);
+int family_found(struct worker *worker, struct error *err);
+void family_join(struct worker *worker, struct family *family);
+/* The slot that is free now; NULL: none. */
+struct slot *family_leave(struct worker *worker);
 
 /* runs.c */
 int run_code_ready(struct supervisor_run *run, struct error *err);

@@ -8,7 +8,9 @@
 #include "worker/namespaces.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,8 +62,17 @@ static int map_for(struct slot *slot, uid_t uid, gid_t gid) {
     return map;
 }
 
-/* A detached clone of the mount at `fd`, mapped; or a negative errno. */
-static int clone_mount(int fd, bool writable, struct slot *slot) {
+/* A directory within a mount. */
+static int open_dir(int tree, const char *name) {
+    const struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW,
+                                 .resolve = RESOLVE_BENEATH};
+    int dir = (int)syscall(SYS_openat2, tree, name, &how, sizeof how);
+    return dir >= 0 ? dir : -errno;
+}
+
+/* A detached clone of the mount at `fd`, mapped: the directory `name` in it; or a negative errno.
+ */
+static int clone_mount(int fd, const char *name, bool writable, struct slot *slot) {
     struct stat st;
     if (fstat(fd, &st) != 0) return -errno;
     int map = map_for(slot, st.st_uid, st.st_gid);
@@ -74,14 +85,33 @@ static int clone_mount(int fd, bool writable, struct slot *slot) {
                               .userns_fd = (uint64_t)map};
     if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr) != 0) return -errno;
     /* A descriptor of the mount's root that files can be opened and listed by. */
-    int dir = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return dir >= 0 ? dir : -errno;
+    return open_dir(tree, name);
+}
+
+/* A workspace that lies in the scope of its session is a part of the scope's clone: Landlock finds
+ * what it allows on the way up to the mount's root. -ENOENT: it lies elsewhere. */
+static int clone_in_scope(const struct packet *packet, uint32_t mount, struct slot *slot) {
+    char link[32], path[PATH_MAX];
+    struct stat wanted, found;
+    int scope = packet->fds[PACKET_SCOPE], fd = packet->mount_fds[mount];
+    if (scope < 0) return -ENOENT;
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length > 0 ? length : 0] = 0;
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL || slash[1] == 0 || fstat(fd, &wanted) != 0) return -ENOENT;
+    int dir = clone_mount(scope, slash + 1, packet->header.writable_mounts >> mount & 1, slot);
+    if (dir < 0 ||
+        (fstat(dir, &found) == 0 && found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino))
+        return dir;
+    (void)close(dir);
+    return -ENOENT;
 }
 
 bool mounts_can_be_mapped(struct slot *probe, const struct packet *packet) {
     if (geteuid() != 0) return true; /* workers keep our id */
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
-        int fd = clone_mount(packet->mount_fds[i], false, probe);
+        int fd = clone_mount(packet->mount_fds[i], ".", false, probe);
         if (fd < 0) return false;
         (void)close(fd);
     }
@@ -92,7 +122,8 @@ int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err)
     if (geteuid() != 0) return 0;
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
         bool writable = packet->header.writable_mounts >> i & 1;
-        int fd = clone_mount(packet->mount_fds[i], writable, slot);
+        int fd = clone_in_scope(packet, i, slot);
+        if (fd == -ENOENT) fd = clone_mount(packet->mount_fds[i], ".", writable, slot);
         if (fd < 0) {
             return error_set_errno(err, PA_INTERNAL, -fd, "map the owner of mount %u", i);
         }

@@ -18,7 +18,8 @@ static void finish(struct supervisor_run *run, struct run_report *report, uint32
                                              .layers = layers,
                                              .submitted_ns = run->submitted_ns,
                                              .dispatched_ns = run->dispatched_ns,
-                                             .cache_hit = run->cache_hit};
+                                             .cache_hit = run->cache_hit,
+                                             .node = run->rested != NULL ? run->rested->node : 0};
     TAILQ_REMOVE(&s->runs, run, all);
     s->finished++;
     sd_event_source_disable_unref(run->deadline);
@@ -151,6 +152,10 @@ void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_
         }
     }
     judge_run(&facts, report);
+    if (run->rested != NULL && report->run.status != PA_OK) {
+        worker_kill(run->rested);
+        run->rested = NULL;
+    }
     /* The kernel's figure; the report's times must lie within the run. */
     uint64_t now_ns = clock_now_ns();
     if (info != NULL) report->run.cpu_ns = cpu_ns;
@@ -269,13 +274,20 @@ int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_mod
                                    .tenant = tenant,
                                    .done = done,
                                    .context = context};
+    run->stays = h->flags & PACKET_STAYS;
     packet_init(packet);
     if (s->queued >= s->config.max_queued || tenant->queued >= s->config.max_tenant_queued) {
         (void)queue_push(run, err); /* says why */
     } else if (packet_check_mounts(&run->packet, s->config.cache, err) == 0) {
         TAILQ_INSERT_TAIL(&s->runs, run, all);
         if (out != NULL) *out = run;
-        if (code_request(run, module, err) == 0) return 0;
+        int result = run->stays && !run->warm
+                         ? error_set(err, PA_INVALID_ARGUMENT,
+                                     "a session needs an interpreter that stays: without "
+                                     "deterministic, and with random numbers allowed")
+                     : module == NULL ? run_code_ready(run, err)
+                                      : code_request(run, module, err);
+        if (result == 0) return 0;
         TAILQ_REMOVE(&s->runs, run, all);
         if (out != NULL) *out = NULL;
     }
@@ -313,6 +325,8 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
     TAILQ_INIT(&s->codes);
     TAILQ_INIT(&s->zygotes);
     TAILQ_INIT(&s->runs);
+    TAILQ_INIT(&s->nodes);
+    default_to(&s->config.max_nodes, 4096);
     default_to(&s->config.max_running, 64);
     default_to(&s->config.max_queued, 1024);
     default_to(&s->config.max_tenant_running, s->config.max_running);
@@ -332,7 +346,7 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
         /* Twice as many as there can be at once: dead ones count until they are reaped. */
         uint32_t workers = s->config.max_running + s->config.max_zygotes * s->config.spare_workers;
         s->cgroup = cgroup_new(CGROUP_ROOT, config->may_move, config->memory_bytes,
-                               2 * (workers + s->config.max_zygotes) + 64);
+                               2 * (workers + s->config.max_zygotes) + 64 + s->config.max_nodes);
     }
     return s;
 }
@@ -367,6 +381,7 @@ void supervisor_get_stats(const struct supervisor *s, struct supervisor_stats *s
     *stats = (struct supervisor_stats){.running = s->running,
                                        .queued = s->queued,
                                        .zygotes = s->zygote_count,
+                                       .nodes = s->node_count,
                                        .workers = s->workers,
                                        .finished = s->finished,
                                        .retried = s->retried,

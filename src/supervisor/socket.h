@@ -13,6 +13,7 @@ struct socket_reply {
     bool cache_hit;
     uint64_t submitted_ns;
     uint64_t dispatched_ns;
+    uint64_t node; /* of supervisor_result */
     uint8_t module_sha256[32];
 };
 

@@ -18,6 +18,7 @@ struct client {
     struct supervisor_run *run; /* at most one at a time */
     uint8_t digest[32];         /* of its module */
     char tenant[16];            /* "uid N" */
+    uint64_t holder;            /* whose nodes end with the connection; 0: nobody's */
     bool gone;                  /* hung up while its job ran */
     TAILQ_ENTRY(client) link;
 };
@@ -42,6 +43,7 @@ static void drop(struct client *client) {
         supervisor_cancel(client->run);
         return;
     }
+    if (client->holder != 0) supervisor_drop_nodes_of(client->server->supervisor, client->holder);
     TAILQ_REMOVE(&client->server->clients, client, link);
     client->server->count--;
     free(client);
@@ -59,10 +61,13 @@ static void on_done(void *context, const struct supervisor_result *result) {
                                  .layers = result->layers,
                                  .cache_hit = result->cache_hit,
                                  .submitted_ns = result->submitted_ns,
-                                 .dispatched_ns = result->dispatched_ns};
+                                 .dispatched_ns = result->dispatched_ns,
+                                 .node = result->node};
     memcpy(reply.module_sha256, client->digest, sizeof client->digest);
     client->run = NULL;
     send_reply(client, &reply);
+    if (client->gone && result->node != 0) /* nobody knows of it */
+        supervisor_drop_node(client->server->supervisor, result->node);
     if (client->gone) drop(client);
 }
 
@@ -91,8 +96,14 @@ static int take_job(struct client *client, struct packet *packet, struct error *
         packet_fini(packet);
         return -1;
     }
-    bool complete = packet->fds[PACKET_MODULE] >= 0 && view.job.use_output_fds;
+    bool goes_on = packet->header.node != 0;
+    bool complete = (goes_on || packet->fds[PACKET_MODULE] >= 0) && view.job.use_output_fds;
     packet_view_fini(&view);
+    if (complete && goes_on) {
+        name_tenant(client, packet);
+        return supervisor_submit(server->supervisor, packet, NULL, on_done, client, &client->run,
+                                 err);
+    }
     int result = complete
                      ? module_open_fd(&module, server->cache, packet->fds[PACKET_MODULE],
                                       packet->header.limits.max_module_bytes, err)
@@ -122,7 +133,12 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *con
         drop(client);
         return 0;
     }
-    if (client->run != NULL) {
+    if (packet.header.flags & (PACKET_DROP | PACKET_HOLD)) {
+        if (packet.header.flags & PACKET_HOLD) client->holder = packet.header.holder;
+        if (packet.header.flags & PACKET_DROP)
+            supervisor_drop_node(client->server->supervisor, packet.header.node);
+        packet_fini(&packet);
+    } else if (client->run != NULL) {
         packet_fini(&packet);
         drop(client); /* one at a time is the rule */
     } else if (take_job(client, &packet, &err) != 0) {

@@ -28,6 +28,7 @@ struct supervisor_config {
     bool keep_warm;           /* false: one-shot, interpreters start in the worker */
     bool own_groups;          /* zygotes lead process groups; not with a terminal as stdin */
     bool may_move;            /* the process is ours alone: it may go to another control group */
+    uint32_t max_nodes;       /* interpreters that rest between a session's turns; 0: 4096 */
     uint64_t memory_bytes;    /* of all workers together, by cgroup where possible; 0: no limit */
 };
 
@@ -41,6 +42,7 @@ struct supervisor_result {
     uint64_t submitted_ns;
     uint64_t dispatched_ns; /* 0: it never got a worker */
     bool cache_hit;
+    uint64_t node; /* where a job that stays has come to; 0: nowhere */
 };
 typedef void (*supervisor_done)(void *context, const struct supervisor_result *result);
 
@@ -58,6 +60,13 @@ int supervisor_submit(struct supervisor *supervisor, struct packet *packet,
                       struct pa_module *module, supervisor_done done, void *context,
                       struct supervisor_run **run, struct error *err);
 
+/* A packet that STAYS leaves the interpreter behind as a node: a process at rest. A packet with a
+ * node's number goes on from there, in a copy: the node itself never changes. Jobs of a node have
+ * no module, and the mounts (by name) and the limits of memory and files of the first one. Nodes
+ * last until they are dropped. */
+void supervisor_drop_node(struct supervisor *supervisor, uint64_t node);
+void supervisor_drop_nodes_of(struct supervisor *supervisor, uint64_t holder);
+
 /* Ends a job early; its result says that it was cancelled. */
 void supervisor_cancel(struct supervisor_run *run);
 
@@ -70,6 +79,7 @@ int supervisor_find_net(char *out, size_t size, struct error *err);
 
 struct supervisor_stats {
     uint32_t running, queued, zygotes;
+    uint32_t nodes;
     uint32_t workers, parked; /* processes of runs; of these, those that wait for one */
     uint64_t finished, retried, zygotes_started;
 };

@@ -53,12 +53,19 @@ void slot_free_all(struct supervisor *s) {
     }
 }
 
-int worker_request(struct zygote_process *zygote, struct error *err) {
+/* `run` and `origin` may be NULL. */
+static int request(struct zygote_process *zygote, struct supervisor_run *run, struct worker *origin,
+                   struct error *err) {
     struct supervisor *s = zygote->supervisor;
     int pair[2];
     struct worker *worker = calloc(1, sizeof *worker);
     if (worker == NULL) return error_set(err, PA_INTERNAL, "a worker: out of memory");
-    *worker = (struct worker){.channel = -1, .pidfd = -1, .zygote = zygote};
+    *worker = (struct worker){.channel = -1,
+                              .pidfd = -1,
+                              .zygote = zygote,
+                              .run = run,
+                              .is_spare = run == NULL,
+                              .origin = origin};
     worker->slot = take_slot(s, err);
     if (worker->slot == NULL) {
         free(worker);
@@ -66,20 +73,34 @@ int worker_request(struct zygote_process *zygote, struct error *err) {
     }
     int result = wire_pair(pair);
     if (result == 0) {
-        const struct zygote_request request = {.slot = worker->slot->number};
+        const struct zygote_request request = {.slot = worker->slot->number, .stays = run != NULL};
         const struct iovec part = {(void *)(uintptr_t)&request, sizeof request};
         const int fds[] = {pair[1], worker->slot->report_fd};
         worker->channel = pair[0];
-        result = wire_send(zygote->socket, &part, 1, fds, 2, 0);
+        int socket = origin != NULL ? origin->channel : zygote->socket;
+        result = wire_send(socket, &part, 1, fds, 2, 0);
         (void)close(pair[1]);
     }
     TAILQ_INSERT_TAIL(&zygote->workers, worker, link);
-    zygote->forking++;
+    if (worker->is_spare) zygote->forking++;
+    if (origin != NULL) family_join(worker, origin->family);
     s->workers++;
-    if (result == 0) return 0;
+    if (result == 0) {
+        if (run != NULL) run->worker = worker;
+        return 0;
+    }
     worker_discard(worker);
     if (result == -EPIPE || result == -ECONNRESET || result == -EAGAIN) return 1;
     return error_set_errno(err, PA_INTERNAL, -result, "ask the zygote for a worker");
+}
+
+int worker_request(struct zygote_process *zygote, struct error *err) {
+    return request(zygote, NULL, NULL, err);
+}
+
+int worker_request_for(struct supervisor_run *run, struct zygote_process *zygote,
+                       struct worker *origin, struct error *err) {
+    return request(zygote, run, origin, err);
 }
 
 void worker_discard(struct worker *worker) {
@@ -89,10 +110,12 @@ void worker_discard(struct worker *worker) {
     sd_event_source_disable_unref(worker->word);
     fd_closep(&worker->channel);
     fd_closep(&worker->pidfd);
-    if (worker->state == WORKER_FORKING) zygote->forking--;
-    if (worker->state == WORKER_PARKED) zygote->parked--;
+    if (worker->is_spare && worker->state == WORKER_FORKING) zygote->forking--;
+    if (worker->is_spare && worker->state == WORKER_PARKED) zygote->parked--;
+    node_unmade(worker);
     TAILQ_REMOVE(&zygote->workers, worker, link);
-    TAILQ_INSERT_HEAD(&s->free_slots, worker->slot, link); /* warm in the caches */
+    struct slot *slot = worker->family != NULL ? family_leave(worker) : worker->slot;
+    if (slot != NULL) TAILQ_INSERT_HEAD(&s->free_slots, slot, link); /* warm in the caches */
     s->workers--;
     free(worker);
 }
@@ -136,8 +159,20 @@ static int on_word(sd_event_source *source, int fd, uint32_t events, void *conte
     char byte;
     (void)source;
     (void)events;
+    if (worker->state == WORKER_RESTING) {
+        node_message(worker);
+        return 0;
+    }
     ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    if (got == 1 && byte == WORKER_RESTS && worker->state == WORKER_RUNNING && run != NULL &&
+        run->stays && !run->cancelled && !run->out_of_time) {
+        node_made(worker);
+        worker->run = NULL;
+        run->rested = worker;
+        run_worker_ended(run, NULL, 0);
+        return 0;
+    }
     worker->word = sd_event_source_disable_unref(worker->word);
     if (got != 1) return 0; /* its death follows */
     worker_kill(worker);
@@ -181,8 +216,15 @@ void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd) {
     }
     worker->pidfd = pidfd;
     worker->state = WORKER_PARKED;
-    zygote->forking--;
-    zygote->parked++;
+    worker->origin = NULL;
+    if (worker->is_spare) {
+        zygote->forking--;
+        zygote->parked++;
+    } else if (worker->run != NULL) {
+        worker_give(worker, worker->run);
+    } else {
+        worker_kill(worker); /* its run was cancelled meanwhile */
+    }
 }
 
 void worker_give(struct worker *worker, struct supervisor_run *run) {
@@ -192,7 +234,7 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
     int result = 0;
     worker->state = WORKER_RUNNING;
     worker->run = run;
-    zygote->parked--;
+    if (worker->is_spare) zygote->parked--;
     zygote->runs++;
     run->worker = worker;
     run->state = RUN_RUNNING;
@@ -204,9 +246,11 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
         packet->fds[PACKET_MODULE] = fcntl(run->code->fd, F_DUPFD_CLOEXEC, 3);
         if (packet->fds[PACKET_MODULE] < 0) result = -errno;
     }
-    run_start_output(run, &err);
+    if (run->stays && worker->family == NULL) (void)family_found(worker, &err);
+    if (err.code == PA_OK) run_start_output(run, &err);
     if (err.code == PA_OK && packet->header.mount_count > 0 && zygote->layers & LAYER_USER_NS) {
-        (void)mounts_for_slot(packet, worker->slot, &err);
+        struct family *family = worker->family;
+        (void)mounts_for_slot(packet, family != NULL ? family->slot : worker->slot, &err);
     }
     if (err.code == PA_OK && result == 0) result = packet_send(packet, worker->channel, 0);
     /* The write ends are the worker's now; we see the end when it is gone. */

@@ -160,7 +160,9 @@ static void drop_waiting(struct zygote_process *zygote, struct supervisor_run *r
 }
 
 void zygote_cancel(struct supervisor_run *run) {
-    drop_waiting(run->zygote, run);
+    if (run->zygote != NULL) drop_waiting(run->zygote, run);
+    if (run->worker != NULL) run->worker->run = NULL; /* ends when it is made */
+    run->worker = NULL;
 }
 
 /* No new work; the parked end by themselves when their channel closes. */
@@ -168,7 +170,7 @@ static void retire(struct zygote_process *zygote) {
     struct worker *worker = TAILQ_FIRST(&zygote->workers);
     while (worker != NULL) {
         struct worker *next = TAILQ_NEXT(worker, link);
-        if (worker->state == WORKER_PARKED) worker_release(worker);
+        if (worker->state == WORKER_PARKED && worker->is_spare) worker_release(worker);
         worker = next;
     }
     (void)kill(zygote->pid, SIGKILL);
@@ -203,12 +205,30 @@ static void ask_for_workers(struct zygote_process *zygote) {
     }
 }
 
+/* Those that stay get workers that were made to. */
+static void serve_sessions(struct zygote_process *zygote) {
+    struct supervisor_run *run, *next;
+    for (run = TAILQ_FIRST(&zygote->waiting); run != NULL; run = next) {
+        struct error err = {0};
+        next = TAILQ_NEXT(run, link);
+        if (!run->stays) continue;
+        int result = worker_request_for(run, zygote, NULL, &err);
+        if (result > 0) return; /* its next reply brings us back, or its death */
+        drop_waiting(zygote, run);
+        if (result < 0) run_fail(run, &err);
+    }
+}
+
 static void serve_waiting(struct zygote_process *zygote) {
+    serve_sessions(zygote);
     struct worker *worker = TAILQ_FIRST(&zygote->workers), *next;
     for (; worker != NULL && !TAILQ_EMPTY(&zygote->waiting); worker = next) {
         next = TAILQ_NEXT(worker, link);
-        if (worker->state != WORKER_PARKED || worker->channel < 0) continue;
+        if (worker->state != WORKER_PARKED || !worker->is_spare || worker->channel < 0) continue;
         struct supervisor_run *run = TAILQ_FIRST(&zygote->waiting);
+        while (run != NULL && run->stays)
+            run = TAILQ_NEXT(run, link);
+        if (run == NULL) break;
         drop_waiting(zygote, run);
         worker_give(worker, run);
     }
@@ -242,10 +262,15 @@ static void zygote_died(struct zygote_process *zygote) {
     fd_closep(&zygote->socket);
     for (worker = TAILQ_FIRST(&zygote->workers); worker != NULL; worker = next) {
         next = TAILQ_NEXT(worker, link);
-        if (worker->state == WORKER_FORKING)
+        if (worker->state == WORKER_FORKING && worker->origin == NULL) {
+            struct supervisor_run *run = worker->run;
             worker_discard(worker);
-        else if (worker->state == WORKER_PARKED)
+            if (run == NULL) continue;
+            run->worker = NULL;
+            run_again_or_fail(run, &err);
+        } else if (worker->state == WORKER_PARKED && worker->is_spare) {
             worker_release(worker);
+        }
     }
     fail_waiting(zygote, &err);
     bury(zygote);
@@ -469,6 +494,7 @@ int zygote_request(struct supervisor_run *run, struct error *err) {
     struct supervisor *s = run->supervisor;
     struct packet_view view;
     struct packet setup;
+    if (run->packet.header.node != 0) return node_request(run, err);
     if (packet_open(&run->packet, &view, err) != 0) return -1;
     int result = make_key(run, &view);
     struct zygote_process *zygote = find(s, run->key);

@@ -42,14 +42,16 @@ static int put_field(struct buffer *job, const void *data, size_t size) {
                : -1;
 }
 
-/* The fields that bootstrap.py reads: file name, source, sys.argv, environment. The environment
- * goes this way and not by WASI's, which an interpreter reads once: so jobs with different
- * variables can share a warm one. */
+/* The fields that bootstrap.py reads: modes, file name, source, sys.argv, environment. The
+ * environment goes this way and not by WASI's, which an interpreter reads once: so jobs with
+ * different variables can share a warm one. */
 static int python_job(struct buffer *job, const struct program *p, struct error *err) {
     uint32_t total = 0; /* in front, known at the end */
     char number[24];
     (void)snprintf(number, sizeof number, "%zu", p->rest_count + 1);
     int result = put_field(job, NULL, 0);
+    const char *modes = p->session ? "as" : p->answers ? "a" : "";
+    if (result == 0) result = put_field(job, modes, strlen(modes));
     if (result == 0) result = put_field(job, p->name, strlen(p->name));
     if (result == 0) result = put_field(job, p->source, p->source_bytes);
     if (result == 0) result = put_field(job, number, strlen(number));
@@ -66,7 +68,7 @@ static int python_job(struct buffer *job, const struct program *p, struct error 
     return 0;
 }
 
-/* {"source", "args", "env", "seed"} in ASCII, as bootstrap.js reads it. The seed is for
+/* {"modes", "source", "args", "env", "seed"} in ASCII, as bootstrap.js reads it. The seed is for
  * Math.random, which a warm interpreter has seeded for all of its copies. */
 static json_t *javascript_fields(const struct program *p) {
     json_t *args = json_array(), *env = json_object(), *seed = json_null();
@@ -84,9 +86,12 @@ static json_t *javascript_fields(const struct program *p) {
         seed = json_pack("[I, I, I, I]", (json_int_t)numbers[0], (json_int_t)numbers[1],
                          (json_int_t)numbers[2], (json_int_t)numbers[3]);
     }
-    return json_pack("{s:o, s:o, s:o, s:o}", "source",
-                     json_stringn(p->source_bytes > 0 ? p->source : "", p->source_bytes), "args",
-                     args, "env", env, "seed", seed);
+    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "modes",
+                     p->session   ? "as"
+                     : p->answers ? "a"
+                                  : "",
+                     "source", json_stringn(p->source_bytes > 0 ? p->source : "", p->source_bytes),
+                     "args", args, "env", env, "seed", seed);
 }
 
 static int javascript_job(struct buffer *job, const struct program *p, struct error *err) {
@@ -116,6 +121,7 @@ const struct language language_python = {.name = "python",
                                          .argv = python_argv,
                                          .argc = 7,
                                          .warm_argc = 8,
+                                         .answers = true,
                                          .rehearsal = "print(1)\n",
                                          .job = python_job};
 const struct language language_javascript = {.name = "js",
@@ -123,12 +129,14 @@ const struct language language_javascript = {.name = "js",
                                              .argv = javascript_argv,
                                              .argc = 4,
                                              .warm_argc = 4,
+                                             .answers = true,
                                              .rehearsal = "console.log(1)",
                                              .job = javascript_job};
 
 int language_rehearsal(const struct language *language, struct buffer *job, struct error *err) {
     return language->job(job,
                          &(struct program){.name = "<code>",
+                                           .answers = true,
                                            .source = language->rehearsal,
                                            .source_bytes = strlen(language->rehearsal),
                                            .argv0 = "-c"},

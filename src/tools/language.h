@@ -18,6 +18,8 @@ struct program {
     size_t rest_count;
     const char *const *env; /* NAME=VALUE; `env_count` */
     size_t env_count;
+    bool answers;       /* somebody wants to know what its last expression comes to */
+    bool session;       /* the interpreter stays for another program */
     bool deterministic; /* random numbers are the host's business alone */
 };
 
@@ -27,6 +29,7 @@ struct language {
     const char *variable;    /* of the environment, that names another; NULL: none */
     const char *const *argv; /* `argc` of them; `warm_argc` where the interpreter stays */
     size_t argc, warm_argc;
+    bool answers;          /* its bootstrap does, when asked */
     const char *rehearsal; /* what every program does, and no more */
     /* Appends a job as the language's bootstrap reads it, to an empty buffer. -1 with `err`. */
     int (*job)(struct buffer *job, const struct program *program, struct error *err);

@@ -1,6 +1,7 @@
 #include "tools/result.h"
 
 #include "base/buffer.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "tools/base64.h"
 
@@ -10,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+enum { RESULT_MAX_ARTIFACTS = 100 };
 
 json_t *result_json(const struct pa_result *r) {
     const struct pa_usage *u = &r->usage;
@@ -97,17 +101,78 @@ int result_add_output(json_t *result, const char *name, const void *data, size_t
     return done;
 }
 
-int result_add_outputs(json_t *result, const int fds[2]) {
+static int read_file(int fd, struct buffer *bytes) {
+    if (fd < 0) return 0;
+    return lseek(fd, 0, SEEK_SET) == 0 ? buffer_read_fd(bytes, fd, SIZE_MAX / 2) : -errno;
+}
+
+int result_add_files(json_t *result, const struct result_files *files) {
     static const char *const names[] = {"stdout", "stderr"};
     for (int i = 0; i < 2; i++) {
         struct buffer bytes = {0};
-        int done =
-            lseek(fds[i], 0, SEEK_SET) == 0 ? buffer_read_fd(&bytes, fds[i], SIZE_MAX / 2) : -errno;
+        int done = read_file(files->outputs[i], &bytes);
         if (done == 0) done = result_add_output(result, names[i], bytes.data, bytes.size);
         buffer_fini(&bytes);
         if (done != 0) return -1;
     }
+    return result_add_answer(result, files->answer, false);
+}
+
+/* One that is no file by its form is left out. */
+static int add_artifacts(json_t *result, const json_t *given) {
+    static const char *const keys[] = {"name", "mime", "bytes_base64"};
+    json_t *list = json_object_get(result, "artifacts"), *file;
+    size_t index;
+    if (json_array_size(given) == 0) return 0;
+    if (list == NULL) {
+        list = json_array();
+        if (json_object_set_new(result, "artifacts", list) != 0) return -1;
+    }
+    json_array_foreach((json_t *)(uintptr_t)given, index, file) {
+        bool whole = json_object_size(file) == 3 && index < RESULT_MAX_ARTIFACTS;
+        for (size_t i = 0; i < 3; i++)
+            whole = whole && json_is_string(json_object_get(file, keys[i]));
+        if (whole && json_array_append(list, file) != 0) return -1;
+    }
     return 0;
+}
+
+int result_add_answer(json_t *result, int answer, bool turn) {
+    struct buffer bytes = {0};
+    int done = read_file(answer, &bytes);
+    /* Whatever is no answer is left out: the guest may have written there itself. */
+    json_t *all = done == 0 && bytes.size > 0 ? json_loadb((const char *)bytes.data, bytes.size,
+                                                           JSON_REJECT_DUPLICATES, NULL)
+                                              : NULL;
+    buffer_fini(&bytes);
+    json_t *text = json_object_get(all, "result"), *code = json_object_get(all, "exit_code");
+    if (done == 0 && json_is_string(text)) done = json_object_set(result, "result", text);
+    if (done == 0) done = add_artifacts(result, json_object_get(all, "artifacts"));
+    if (done == 0 && turn && json_is_integer(code))
+        done =
+            json_object_set_new(result, "exit_code", json_integer(json_integer_value(code) & 0xff));
+    json_decref(all);
+    return done == 0 ? 0 : -1;
+}
+
+int result_files_open(struct result_files *files, bool merged, bool answers, struct error *err) {
+    *files =
+        (struct result_files){.outputs = {memfd_create("stdout", MFD_CLOEXEC), -1}, .answer = -1};
+    if (!merged) files->outputs[1] = memfd_create("stderr", MFD_CLOEXEC);
+    if (answers) files->answer = memfd_create("answer", MFD_CLOEXEC);
+    if (files->outputs[0] >= 0 && (merged || files->outputs[1] >= 0) &&
+        (!answers || files->answer >= 0)) {
+        return 0;
+    }
+    error_set_errno(err, PA_INTERNAL, errno, "a place for the output");
+    result_files_close(files);
+    return -1;
+}
+
+void result_files_close(struct result_files *files) {
+    fd_closep(&files->outputs[0]);
+    fd_closep(&files->outputs[1]);
+    fd_closep(&files->answer);
 }
 
 /* How many bytes at the end begin a character that more bytes could complete. */

@@ -8,13 +8,26 @@
 
 #include <jansson.h>
 
+/* Where a run's output and answer go while it lasts. */
+struct result_files {
+    int outputs[2]; /* owned; stdout and stderr; the second is -1 where both are in the first */
+    int answer;     /* owned; what an interpreter's bootstrap says in the end; -1: nothing */
+};
+/* Files in memory. -1 with `err`: nothing to release. */
+int result_files_open(struct result_files *files, bool merged, bool answers, struct error *err);
+void result_files_close(struct result_files *files);
+
 /* Without its output; a new object, or NULL when memory runs out. */
 json_t *result_json(const struct pa_result *result);
 
-/* Adds what is in the files, stdout and stderr: as text, and where it is no UTF-8, with replacement
- * characters and once more in base64. -1 when memory runs out, or a file cannot be read. */
-int result_add_outputs(json_t *result, const int fds[2]);
-/* The same for one of them, by its name, from memory. */
+/* Adds what is in the files: stdout and stderr as text, and where it is no UTF-8, with replacement
+ * characters and once more in base64; of the answer, which is the guest's word, "result" and
+ * "artifacts". -1 when memory runs out, or a file cannot be read. */
+int result_add_files(json_t *result, const struct result_files *files);
+/* The answer alone. The exit code in it holds where `turn` is set: nothing else tells that of a
+ * session's. */
+int result_add_answer(json_t *result, int answer, bool turn);
+/* One of the outputs, by its name, from memory. */
 int result_add_output(json_t *result, const char *name, const void *data, size_t size);
 
 /* A part of a stream as text; a character that is not complete waits in `held` for the next part,

@@ -285,6 +285,7 @@ static int prepare_source(struct tool_call *call, const json_t *parameters, stru
     }
     const json_t *code = json_object_get(parameters, "code");
     if (take_folders(call, parameters, json_string_value(code), err) != 0) return -1;
+    program.answers = call->answers = language->answers;
     program.source = json_string_value(code);
     program.source_bytes = json_string_length(code);
     program.rest = call->argv;
@@ -338,6 +339,7 @@ int tool_call_init(struct tool_call *call, const char *name, const json_t *param
                                .job = {.limits = rules->limits, .stdin_fd = -1},
                                .module_fd = -1};
     int result = take_limits(call, parameters, err);
+    call->merged = json_is_true(json_object_get(parameters, "stderr_to_stdout"));
     const json_t *input = json_object_get(parameters, "stdin");
     call->job.stdin_data = input != NULL ? json_string_value(input) : "";
     call->job.stdin_bytes = json_string_length(input);

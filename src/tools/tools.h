@@ -61,6 +61,8 @@ struct tool_call {
     const struct tool_rules *rules;
     struct pa_job
         job;          /* refers to what follows, and to the parameters; no output, no descriptors */
+    bool answers;     /* its interpreter's bootstrap says something in the end */
+    bool merged;      /* stderr goes where stdout goes */
     size_t warm_argc; /* of job.argv, where interpreters stay; 0: as job.argc */
     const char *module_path; /* NULL: the module is in `module`, or behind `module_fd` */
     int module_fd;           /* owned; -1 */

@@ -240,8 +240,10 @@ int workspace_add_artifacts(const struct workspace *w, json_t *result) {
     struct artifacts a = {.list = json_array(),
                           .dir = open(w->output, O_PATH | O_DIRECTORY | O_CLOEXEC)};
     int done = a.list != NULL && a.dir >= 0 ? add_folder(&a, "", 0) : -1;
+    json_t *others = json_object_get(result, "artifacts"); /* of the answer */
     if (done == 0 && json_array_size(a.list) > 0)
-        done = json_object_set(result, "artifacts", a.list);
+        done = others != NULL ? json_array_extend(others, a.list)
+                              : json_object_set(result, "artifacts", a.list);
     if (done == 0 && a.truncated)
         done = json_object_set_new(result, "artifacts_truncated", json_true());
     json_decref(a.list);

@@ -115,8 +115,9 @@ WASI_FN(fd_write) {
     if (e == WASI_SUCCESS) e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], iov, &count);
     if (e != WASI_SUCCESS) return e;
     if (count > 0) {
-        e = entry->kind == WASI_OUTPUT ? wasi_stream_write(w, entry, iov, count, &done)
-                                       : file_write(w, entry, iov, count, -1, &done);
+        e = entry->kind == WASI_OUTPUT  ? wasi_stream_write(w, entry, iov, count, &done)
+            : entry->kind == WASI_INPUT ? wasi_stream_answer(w, iov, count, &done)
+                                        : file_write(w, entry, iov, count, -1, &done);
         if (e != WASI_SUCCESS) return e;
     }
     return put_count(w, a[3], done);

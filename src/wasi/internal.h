@@ -10,10 +10,11 @@
 #include <sys/uio.h>
 
 enum {
-    WASI_MAX_IOVECS = 1024,          /* Linux's own IOV_MAX */
-    WASI_MAX_CALL_BYTES = 16 << 20,  /* one read or write moves at most this much */
-    WASI_MAX_SUBSCRIPTIONS = 4096,   /* of one poll_oneoff */
-    WASI_MAX_STRINGS_BYTES = 1 << 20 /* argv, and env */
+    WASI_MAX_IOVECS = 1024,           /* Linux's own IOV_MAX */
+    WASI_MAX_CALL_BYTES = 16 << 20,   /* one read or write moves at most this much */
+    WASI_MAX_SUBSCRIPTIONS = 4096,    /* of one poll_oneoff */
+    WASI_MAX_STRINGS_BYTES = 1 << 20, /* argv, and env */
+    WASI_MAX_ANSWER_BYTES = 32 << 20
 };
 
 enum wasi_kind { WASI_CLOSED = 0, WASI_FILE, WASI_DIRECTORY, WASI_INPUT, WASI_OUTPUT };
@@ -81,8 +82,12 @@ struct wasi {
     enum wasi_stop stop;
     uint32_t exit_code;
     int trace_fd;
-    void (*before_input)(void *context); /* NULL: none, or called already */
+    void (*before_input)(void *context); /* NULL: none */
     void *before_input_context;
+    bool reached_input; /* it was called already ... */
+    bool stays;         /* ... but is again, after an answer */
+    int answer_fd;      /* the caller's; <= 0: none */
+    uint64_t answer_bytes;
     uint32_t mount_count;
 };
 
@@ -123,6 +128,8 @@ void wasi_listing_free(struct wasi_listing *listing);
 void wasi_reach_input(struct wasi *w); /* the checkpoint, if there is one ahead */
 wasi_errno wasi_stream_read(struct wasi *w, struct wasi_fd *in, const struct iovec *iov, int count,
                             size_t *done);
+/* To descriptor 0. */
+wasi_errno wasi_stream_answer(struct wasi *w, const struct iovec *iov, int count, size_t *done);
 wasi_errno wasi_stream_write(struct wasi *w, struct wasi_fd *out, const struct iovec *iov,
                              int count, size_t *done);
 

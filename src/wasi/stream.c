@@ -35,9 +35,10 @@ static size_t read_bytes(struct wasi_bytes *bytes, const struct iovec *iov, int 
 }
 
 void wasi_reach_input(struct wasi *w) {
-    void (*reached)(void *context) = w->before_input;
-    w->before_input = NULL;
-    if (reached != NULL) reached(w->before_input_context);
+    if (w->before_input == NULL) return;
+    if (w->reached_input && !(w->stays && w->answer_bytes > 0)) return;
+    w->reached_input = true;
+    w->before_input(w->before_input_context);
 }
 
 wasi_errno wasi_stream_read(struct wasi *w, struct wasi_fd *in, const struct iovec *iov, int count,
@@ -80,6 +81,18 @@ static wasi_errno put(struct wasi *w, struct wasi_stream *stream, const uint8_t 
         } else if (errno != EINTR) {
             return wasi_from_errno(errno);
         }
+    }
+    return WASI_SUCCESS;
+}
+
+wasi_errno wasi_stream_answer(struct wasi *w, const struct iovec *iov, int count, size_t *done) {
+    *done = 0;
+    for (int i = 0; i < count; i++) {
+        if (iov[i].iov_len > WASI_MAX_ANSWER_BYTES - w->answer_bytes) return WASI_EFBIG;
+        int result = fd_write_all(w->answer_fd, iov[i].iov_base, iov[i].iov_len);
+        if (result != 0) return wasi_from_errno(-result);
+        w->answer_bytes += iov[i].iov_len;
+        *done += iov[i].iov_len;
     }
     return WASI_SUCCESS;
 }

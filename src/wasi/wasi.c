@@ -37,6 +37,8 @@ static void set_stdio(struct wasi *w, const struct wasi_config *config) {
     const struct wasi_sink_config *sinks[] = {&config->stdout_sink, &config->stderr_sink};
     if (w->fds[0].kind == WASI_INPUT) {
         w->fds[0].host_fd = config->stdin_data == NULL ? config->stdin_fd : -1;
+        uint64_t answers = config->answer_fd > 0 ? WASI_RIGHT_FD_WRITE : 0;
+        w->fds[0].rights_base = (w->fds[0].rights_base & ~WASI_RIGHT_FD_WRITE) | answers;
         w->fds[0].job = (struct wasi_bytes){config->job_data, config->job_bytes};
         w->fds[0].input = (struct wasi_bytes){config->stdin_data, config->stdin_bytes};
     }
@@ -68,6 +70,9 @@ static void set_rules(struct wasi *w, const struct wasi_config *config) {
     w->quota_bytes = config->workspace_bytes;
     w->quota_inodes = config->workspace_inodes;
     w->trace_fd = config->trace_fd;
+    w->stays = config->stays;
+    w->answer_fd = config->answer_fd;
+    w->answer_bytes = 0;
     memset(w->random_key, 0, sizeof w->random_key);
     memcpy(w->random_key, &config->seed, sizeof config->seed);
     w->random_block = 0;

@@ -51,6 +51,7 @@ struct wasi_config {
     size_t stdin_bytes;
     const void *job_data; /* read at descriptor 0 before stdin when not NULL */
     size_t job_bytes;
+    int answer_fd; /* > 0: what is written to descriptor 0 goes there; stays the caller's */
     struct wasi_sink_config stdout_sink;
     struct wasi_sink_config stderr_sink;
     uint64_t output_limit_bytes; /* of each stream; 0 = none */
@@ -73,6 +74,9 @@ struct wasi_config {
      * checkpoint of a warm interpreter. It may call wasi_rebind(). */
     void (*before_input)(void *context);
     void *before_input_context;
+    /* `before_input` is called once more, when the guest has written to descriptor 0 and reads from
+     * it again: the end of a session's turn. */
+    bool stays;
 };
 
 struct wasi;

@@ -30,7 +30,14 @@ int landlock_abi(void) {
     return abi > 0 ? (int)abi : 0;
 }
 
-int landlock_restrict(const struct wasi_mount_config *mounts, size_t count) {
+static int allow(int ruleset, uint64_t rights, int dir_fd) {
+    struct landlock_path_beneath_attr rule = {.allowed_access = rights, .parent_fd = dir_fd};
+    return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0
+               ? 0
+               : -errno;
+}
+
+int landlock_restrict(const struct wasi_mount_config *mounts, size_t count, int scope_fd) {
     int abi = landlock_abi();
     if (abi == 0) return -EOPNOTSUPP;
     uint64_t fs = ABI_1, newer = 0;
@@ -46,13 +53,10 @@ int landlock_restrict(const struct wasi_mount_config *mounts, size_t count) {
     size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
     _cleanup_(fd_closep) int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
     if (ruleset < 0) return -errno;
-    for (size_t i = 0; i < count; i++) {
-        struct landlock_path_beneath_attr rule = {
-            .allowed_access = READS | (mounts[i].writable ? WRITES | newer : 0),
-            .parent_fd = mounts[i].dir_fd};
-        if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
-            return -errno;
-        }
-    }
+    int result = scope_fd >= 0 ? allow(ruleset, READS | WRITES | newer, scope_fd) : 0;
+    for (size_t i = 0; i < count && result == 0; i++)
+        result =
+            allow(ruleset, READS | (mounts[i].writable ? WRITES | newer : 0), mounts[i].dir_fd);
+    if (result != 0) return result;
     return syscall(SYS_landlock_restrict_self, ruleset, 0) == 0 ? 0 : -errno;
 }

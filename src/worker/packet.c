@@ -85,6 +85,7 @@ static int pack_fds(struct packet *packet, const struct pa_job *job, struct erro
                                 pack_fd(packet, PACKET_STDERR, job->stderr_fd, err) != 0)) {
         return -1;
     }
+    if (job->answer_fd > 0 && pack_fd(packet, PACKET_ANSWER, job->answer_fd, err) != 0) return -1;
     if (job->trace_fd > 0 && pack_fd(packet, PACKET_TRACE, job->trace_fd, err) != 0) return -1;
     if (job->profile_fd > 0 && pack_fd(packet, PACKET_PROFILE, job->profile_fd, err) != 0)
         return -1;
@@ -298,6 +299,7 @@ int packet_open(const struct packet *packet, struct packet_view *view, struct er
         .job_bytes = (size_t)h->job_bytes,
         .rehearsal_data = h->rehearsal_bytes > 0 ? body + rehearsal_at : NULL,
         .rehearsal_bytes = (size_t)h->rehearsal_bytes,
+        .answer_fd = packet->fds[PACKET_ANSWER],
         .stdout_fd = packet->fds[PACKET_STDOUT],
         .stderr_fd = packet->fds[PACKET_STDERR],
         .use_output_fds = packet->fds[PACKET_STDOUT] >= 0 && packet->fds[PACKET_STDERR] >= 0,

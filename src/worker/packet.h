@@ -23,6 +23,8 @@ enum packet_fd {
     PACKET_TRACE,
     PACKET_PROFILE,
     PACKET_COREDUMP,
+    PACKET_ANSWER,
+    PACKET_SCOPE,  /* a directory that holds the workspaces of a session and its branches */
     PACKET_MODULE, /* from a client: the module; to a worker: its native code */
     PACKET_FDS
 };
@@ -37,7 +39,10 @@ enum packet_flag {
     PACKET_STDIN_DATA = 1 << 6,
     PACKET_BODY_MEMFD = 1 << 7,
     PACKET_LASTS = 1 << 8, /* to a zygote: it will serve many jobs */
-    PACKET_ALL_FLAGS = (1 << 9) - 1
+    PACKET_STAYS = 1 << 9, /* the interpreter is kept when the job has ended, as a node */
+    PACKET_DROP = 1 << 10, /* no job: node `node` is not needed any more; there is no reply */
+    PACKET_HOLD = 1 << 11, /* no job: nodes of `holder` are dropped when this connection ends */
+    PACKET_ALL_FLAGS = (1 << 12) - 1
 };
 
 struct packet_header {
@@ -57,6 +62,8 @@ struct packet_header {
     uint64_t rehearsal_bytes; /* then these, then the strings, each with its NUL */
     uint64_t seed;
     uint64_t deadline_ns; /* monotonic; the clock is the same in all processes */
+    uint64_t node;        /* the job goes on from there; 0: from the interpreter's start */
+    uint64_t holder;      /* whose the node is that it leaves */
     struct layer_policy policy;
     struct pa_limits limits;
     char tenant[PACKET_TENANT_BYTES];

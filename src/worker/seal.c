@@ -18,7 +18,7 @@
 #define HOST_DATA_BYTES (UINT64_C(96) << 20)
 /* Files that were there before may be larger than what a guest may add; sparse ones are bounded. */
 #define EXISTING_FILE_BYTES (UINT64_C(16) << 30)
-enum { HOST_FDS = 24, SIGNALS_PENDING = 64 };
+enum { HOST_FDS = 24, SIGNALS_PENDING = 64, MAX_NODES = 4096 };
 
 static int limit(int resource, uint64_t value) {
     struct rlimit l = {value, value};
@@ -79,7 +79,17 @@ int seal_zygote(struct seal *seal, struct error *err) {
     return 0;
 }
 
-int seal_worker(const struct seal *seal, uint32_t slot, uint32_t *in_force, struct error *err) {
+static int die_with_parent(struct error *err) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0) return 0;
+    return error_set_errno(err, PA_INTERNAL, errno, "tie the worker's life to its parent's");
+}
+
+int seal_inherit(struct error *err) {
+    return die_with_parent(err);
+}
+
+int seal_worker(const struct seal *seal, uint32_t slot, bool stays, uint32_t *in_force,
+                struct error *err) {
     uint32_t enabled = seal->enabled;
     *in_force = seal->in_force | LAYER_WASM | LAYER_PROCESS;
     if (enabled & LAYER_PID_NS && getpid() == 1) *in_force |= LAYER_PID_NS;
@@ -102,9 +112,7 @@ int seal_worker(const struct seal *seal, uint32_t slot, uint32_t *in_force, stru
         *in_force |= LAYER_NO_CAPABILITIES;
     }
     /* These two after the change of ids, which undoes them. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) {
-        return error_set_errno(err, PA_INTERNAL, errno, "tie the worker's life to its parent's");
-    }
+    if (die_with_parent(err) != 0) return -1;
     if (enabled & LAYER_NOT_DUMPABLE) {
         if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
             return error_set_errno(err, PA_INTERNAL, errno, "stop being dumpable");
@@ -112,7 +120,10 @@ int seal_worker(const struct seal *seal, uint32_t slot, uint32_t *in_force, stru
         *in_force |= LAYER_NOT_DUMPABLE;
     }
     if (enabled & LAYER_NO_NEW_PRIVS) *in_force |= LAYER_NO_NEW_PRIVS; /* the zygote's, inherited */
-    if (enabled & LAYER_RLIMITS && limit(RLIMIT_NPROC, 0) != 0) {
+    /* It counts the processes of a user id: a session and its branches have one for themselves,
+     * where there are ids to have. */
+    bool counts = !stays || *in_force & LAYER_UID;
+    if (enabled & LAYER_RLIMITS && counts && limit(RLIMIT_NPROC, stays ? MAX_NODES : 0) != 0) {
         return error_set_errno(err, PA_INTERNAL, errno, "forbid processes");
     }
     return 0;
@@ -139,11 +150,16 @@ static uint64_t largest_file_bytes(const struct pa_job *job,
     return 0;
 }
 
-static int limit_job(const struct seal *seal, const struct pa_job *job,
-                     const struct wasi_mount_config *mounts) {
+/* SIGPROF ends the run to the microsecond (worker.c). */
+static int limit_cpu(const struct pa_job *job) {
     const struct itimerval cpu = {
         .it_value = {.tv_sec = (time_t)(job->limits.cpu_time_ms / 1000),
                      .tv_usec = (suseconds_t)(job->limits.cpu_time_ms % 1000 * 1000)}};
+    return setitimer(ITIMER_PROF, &cpu, NULL) == 0 ? 0 : -errno;
+}
+
+static int limit_job(const struct seal *seal, const struct pa_job *job,
+                     const struct wasi_mount_config *mounts, bool stays) {
     uint64_t tables = UINT64_C(16) * 16 * job->limits.table_elements;
     uint64_t data = seal->data_bytes + job->limits.memory_limit_bytes + tables + HOST_DATA_BYTES;
 #if defined(__SANITIZE_ADDRESS__)
@@ -155,30 +171,37 @@ static int limit_job(const struct seal *seal, const struct pa_job *job,
         return -errno;
     }
     if (job->limits.cpu_time_ms == 0) return 0;
-    /* SIGPROF ends the run to the microsecond (worker.c); the limit counts whole seconds, and
-     * cannot be undone. */
-    if (setitimer(ITIMER_PROF, &cpu, NULL) != 0 ||
-        limit(RLIMIT_CPU, job->limits.cpu_time_ms / 1000 + 2) != 0) {
-        return -errno;
+    int result = limit_cpu(job);
+    /* This limit counts whole seconds, and cannot be undone; nor raised for a later job. */
+    if (result == 0 && !stays && limit(RLIMIT_CPU, job->limits.cpu_time_ms / 1000 + 2) != 0) {
+        result = -errno;
     }
-    return 0;
+    return result;
 }
 
 int seal_job(const struct seal *seal, const struct pa_job *job,
-             const struct wasi_mount_config *mounts, uint32_t *in_force, struct error *err) {
+             const struct wasi_mount_config *mounts, const struct seal_needs *needs,
+             uint32_t *in_force, struct error *err) {
     int result;
+    if (needs->cpu_only) {
+        result = seal->enabled & LAYER_RLIMITS ? limit_cpu(job) : 0;
+        return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "limit its CPU time");
+    }
     if (seal->enabled & LAYER_RLIMITS) {
-        result = limit_job(seal, job, mounts);
+        result = limit_job(seal, job, mounts, needs->stays);
         if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "set the job's limits");
         *in_force |= LAYER_RLIMITS;
     }
     /* A kernel without a layer is no error here: whether one may be missing is the policy's. */
-    if (seal->enabled & LAYER_LANDLOCK && landlock_restrict(mounts, job->mount_count) == 0) {
+    if (seal->enabled & LAYER_LANDLOCK &&
+        landlock_restrict(mounts, job->mount_count, needs->scope_fd) == 0) {
         *in_force |= LAYER_LANDLOCK;
     }
     /* Last, as it forbids all of the above. */
     if (seal->enabled & LAYER_SECCOMP) {
-        enum seccomp_kind kind = job->profile_fd > 0 ? SECCOMP_WORKER_PROFILING : SECCOMP_WORKER;
+        enum seccomp_kind kind = needs->stays          ? SECCOMP_SESSION
+                                 : job->profile_fd > 0 ? SECCOMP_WORKER_PROFILING
+                                                       : SECCOMP_WORKER;
         struct seccomp_filters filters = seal->filters; /* a rare one is built here */
         if (seccomp_filter_build(&filters, kind, err) != 0) return -1;
         result = seccomp_install(&filters, kind);
@@ -196,7 +219,7 @@ int seal_compiler(void) {
     int result = seccomp_filter_build(&filters, SECCOMP_COMPILER, &err) == 0 ? 0 : -ENOMEM;
     if (result == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) result = -errno;
     if (result == 0 && drop_all_capabilities() != 0) result = -errno;
-    if (result == 0 && landlock_abi() > 0) result = landlock_restrict(NULL, 0);
+    if (result == 0 && landlock_abi() > 0) result = landlock_restrict(NULL, 0, -1);
     if (result == 0) result = seccomp_install(&filters, SECCOMP_COMPILER);
     seccomp_filters_fini(&filters);
     return result;

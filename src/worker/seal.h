@@ -24,11 +24,22 @@ int seal_zygote(struct seal *seal, struct error *err);
 
 /* A worker before it has a job; it owns descriptors below seal->first_fd and nothing else. Adds to
  * `in_force`. -1: it must end. */
-int seal_worker(const struct seal *seal, uint32_t slot, uint32_t *in_force, struct error *err);
+int seal_worker(const struct seal *seal, uint32_t slot, bool stays, uint32_t *in_force,
+                struct error *err);
 
+/* In the place of seal_worker(), for the copy of a worker that was sealed for a job of its own:
+ * what is not inherited. */
+int seal_inherit(struct error *err);
+
+struct seal_needs {
+    bool stays;    /* it makes copies of itself later */
+    int scope_fd;  /* a directory that the mounts of later jobs lie beneath; -1: none */
+    bool cpu_only; /* all else is inherited */
+};
 /* The rest, for a job with these limits and mounts. */
 int seal_job(const struct seal *seal, const struct pa_job *job,
-             const struct wasi_mount_config *mounts, uint32_t *in_force, struct error *err);
+             const struct wasi_mount_config *mounts, const struct seal_needs *needs,
+             uint32_t *in_force, struct error *err);
 
 /* The compiler, which keeps its open descriptors, its memory and its threads, and nothing else. It
  * has limits and no_new_privs of its own already. 0 or a negative errno. */

@@ -55,6 +55,14 @@ static const struct rule worker[] = {
 /* Only to lower its own timer when the run ends. */
 static const struct rule profiling[] = {ANY(setitimer)};
 
+/* At rest, it makes copies of itself with just these flags, and each waits for a job. */
+static const struct rule session[] = {IF(clone, 0, ~(uint64_t)0, WORKER_CLONE_FLAGS | SIGCHLD),
+                                      ANY(recvmsg),
+                                      ANY(sendmsg),
+                                      ANY(dup3),
+                                      IF(fcntl, 1, ALL, F_GET_SEALS),
+                                      IF(prctl, 0, ALL, PR_SET_PDEATHSIG)};
+
 /* Cranelift works in threads; code that was compiled is made executable on the way to its file. */
 static const struct rule compiler[] = {ANY(mmap),
                                        ANY(mprotect),
@@ -141,6 +149,7 @@ static int build(scmp_filter_ctx filter, enum seccomp_kind kind) {
     if (result == 0 && kind == SECCOMP_COMPILER) return ADD(filter, compiler);
     if (result == 0) result = ADD(filter, worker);
     if (result == 0 && kind != SECCOMP_WORKER) result = ADD(filter, profiling);
+    if (result == 0 && kind == SECCOMP_SESSION) result = ADD(filter, session);
     if (result == 0 && kind == SECCOMP_ZYGOTE) result = ADD(filter, zygote);
     return result;
 }

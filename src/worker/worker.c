@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 
 /* Says that the report is complete, for the supervisor need not wait until the kernel has taken the
  * process apart, which takes as long as a short run. Tearing a store and a world down would touch
@@ -47,7 +48,9 @@ int worker_set_signals(void) {
 
 static void begin(const struct seal *seal, const struct worker_start *start, uint32_t *layers) {
     struct error err = {0};
-    if (seal_worker(seal, start->slot, layers, &err) != 0) give_up(start->report, &err);
+    int result = start->is_sealed ? seal_inherit(&err)
+                                  : seal_worker(seal, start->slot, start->stays, layers, &err);
+    if (result != 0) give_up(start->report, &err);
 }
 
 static void receive_job(const struct worker_start *start, struct packet *packet,
@@ -63,14 +66,17 @@ static void receive_job(const struct worker_start *start, struct packet *packet,
 }
 
 /* The last step before the guest. */
-static void seal_for(const struct seal *seal, const struct packet *packet,
-                     const struct packet_view *view, uint32_t layers,
-                     struct worker_report *report) {
+static void seal_for(const struct seal *seal, const struct worker_start *start,
+                     const struct packet *packet, const struct packet_view *view,
+                     uint32_t *layers) {
     struct error err = {0};
     char missing[300];
-    if (seal_job(seal, &view->job, view->mounts, &layers, &err) != 0) give_up(report, &err);
-    report->layers = layers;
-    uint32_t lacking = packet->header.policy.required & ~layers;
+    struct worker_report *report = start->report;
+    const struct seal_needs needs = {
+        .stays = start->stays, .scope_fd = packet->fds[PACKET_SCOPE], .cpu_only = start->is_sealed};
+    if (seal_job(seal, &view->job, view->mounts, &needs, layers, &err) != 0) give_up(report, &err);
+    report->layers = *layers;
+    uint32_t lacking = packet->header.policy.required & ~*layers;
     if (lacking != 0) {
         layers_format(lacking, missing, sizeof missing);
         error_set(&err, PA_DENIED,
@@ -100,19 +106,19 @@ struct plain { /* what seals a plain worker when its module is ready to run */
     const struct packet *packet;
     const struct packet_view *view;
     uint32_t layers;
-    struct worker_report *report;
+    const struct worker_start *start;
 };
 
 static void before_guest(void *context) {
-    const struct plain *p = context;
-    seal_for(p->seal, p->packet, p->view, p->layers, p->report);
+    struct plain *p = context;
+    seal_for(p->seal, p->start, p->packet, p->view, &p->layers);
 }
 
 _Noreturn void worker_run_plain(struct engine *engine, const struct seal *seal,
                                 const struct worker_start *start, int proc_fd) {
     static struct packet packet;
     static struct packet_view view;
-    struct plain plain = {.seal = seal, .packet = &packet, .view = &view, .report = start->report};
+    struct plain plain = {.seal = seal, .packet = &packet, .view = &view, .start = start};
     struct error err = {0};
     char path[32];
     begin(seal, start, &plain.layers);
@@ -141,10 +147,21 @@ _Noreturn void worker_run_plain(struct engine *engine, const struct seal *seal,
 void worker_resume(struct run *run, const struct seal *seal, const struct worker_start *start,
                    struct worker_resumed *resumed) {
     struct error err = {0};
-    uint32_t layers;
-    begin(seal, start, &layers);
+    begin(seal, start, &resumed->layers);
     receive_job(start, &resumed->packet, &resumed->view);
     resumed->setup = setup_for(&resumed->packet, &resumed->view, start->report);
+    resumed->setup.stays = start->stays;
     if (run_resume(run, &resumed->setup, &err) != 0) give_up(start->report, &err);
-    seal_for(seal, &resumed->packet, &resumed->view, layers, start->report);
+    seal_for(seal, start, &resumed->packet, &resumed->view, &resumed->layers);
+}
+
+void worker_rest(struct run *run, const struct worker_start *start,
+                 struct worker_resumed *resumed) {
+    const struct itimerval never = {.it_value = {0}};
+    const char word = WORKER_RESTS;
+    (void)setitimer(ITIMER_PROF, &never, NULL);
+    run_rest(run);
+    packet_view_fini(&resumed->view);
+    packet_fini(&resumed->packet);
+    if (write(start->channel, &word, 1) != 1) _exit(WORKER_EXIT_FAILED);
 }

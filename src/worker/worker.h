@@ -15,6 +15,9 @@ struct worker_report {
     struct run_report run;
 };
 
+/* What a worker says on its channel when its report is complete. */
+enum { WORKER_ENDS = 0, WORKER_RESTS = 'R' };
+
 /* How a worker process ends when its report is complete, and when its CPU time is used up. */
 enum { WORKER_EXIT_REPORTED = 0, WORKER_EXIT_FAILED = 1, WORKER_EXIT_CPU_TIME = 3 };
 
@@ -27,6 +30,8 @@ struct worker_start {
     uint32_t slot;
     int channel; /* has the place of the zygote's socket already */
     struct worker_report *report;
+    bool stays;     /* for a session */
+    bool is_sealed; /* its origin was, which had a job before */
 };
 
 /* Waits for the job of a plain worker and runs it. Never returns. */
@@ -39,8 +44,13 @@ struct worker_resumed {
     struct packet packet;
     struct packet_view view;
     struct run_setup setup;
+    uint32_t layers;
 };
 void worker_resume(struct run *run, const struct seal *seal, const struct worker_start *start,
                    struct worker_resumed *resumed);
+
+/* The job of a warm worker that stays has ended: completes its report, lets go of all that was the
+ * job's, and says so. */
+void worker_rest(struct run *run, const struct worker_start *start, struct worker_resumed *resumed);
 
 #endif

@@ -54,9 +54,11 @@ static bool has_one_thread(const struct zygote *zygote) {
 }
 
 /* fork(), but that the child's parent is the supervisor, and that its pid namespace is its own. */
-static pid_t clone_worker(const struct zygote *zygote, int *pidfd) {
+static pid_t clone_worker(const struct zygote *zygote, bool stays, int *pidfd) {
     unsigned long flags = WORKER_CLONE_FLAGS | SIGCHLD;
-    if (zygote->seal.enabled & LAYER_PID_NS) {
+    /* The first process of a pid namespace could not make siblings, and all others would end with
+     * it (clone(2), CLONE_PARENT). */
+    if (zygote->seal.enabled & LAYER_PID_NS && !stays) {
         long pid = syscall(SYS_clone, flags | CLONE_NEWPID, NULL, pidfd, NULL, NULL);
         if (pid >= 0 || (errno != EPERM && errno != EINVAL && errno != ENOSPC)) return (pid_t)pid;
     }
@@ -64,28 +66,36 @@ static pid_t clone_worker(const struct zygote *zygote, int *pidfd) {
 }
 
 /* In the child. What the report's memfd is was decided by the supervisor. */
-static void become_worker(struct zygote *zygote, uint32_t slot, int channel, int report_fd) {
+static void become_worker(struct zygote *zygote, const struct zygote_request *request, int *fds) {
+    int channel = fds[0], report_fd = fds[1];
+    struct worker_report *former = zygote->start.report; /* of the turn before */
     void *report =
         mmap(NULL, sizeof(struct worker_report), PROT_READ | PROT_WRITE, MAP_SHARED, report_fd, 0);
     if (report == MAP_FAILED || dup3(channel, ZYGOTE_SOCKET_FD, O_CLOEXEC) < 0) {
         _exit(WORKER_EXIT_FAILED);
     }
-    zygote->start =
-        (struct worker_start){.slot = slot, .channel = ZYGOTE_SOCKET_FD, .report = report};
-    (void)close(zygote->task_fd);
+    zygote->start = (struct worker_start){.slot = request->slot,
+                                          .channel = ZYGOTE_SOCKET_FD,
+                                          .report = report,
+                                          .stays = request->stays,
+                                          .is_sealed = former != NULL};
+    wire_close_fds(fds, 2);
+    if (former != NULL) (void)munmap(former, sizeof *former);
+    fd_closep(&zygote->task_fd);
 }
 
 /* Makes a worker for one request. True in the child. */
 static bool serve(struct zygote *zygote, const struct zygote_request *request, int *fds) {
     int pidfd = -1;
-    if (!has_one_thread(zygote)) {
+    /* One that had a job cannot have made a thread: its filter forbids it. */
+    if (zygote->start.report == NULL && !has_one_thread(zygote)) {
         (void)reply(ZYGOTE_NO_FORK, zygote, PA_INTERNAL, request->slot,
                     "the zygote has more than one thread", -1);
         return false;
     }
-    pid_t pid = clone_worker(zygote, &pidfd);
+    pid_t pid = clone_worker(zygote, request->stays, &pidfd);
     if (pid == 0) {
-        become_worker(zygote, request->slot, fds[0], fds[1]);
+        become_worker(zygote, request, fds);
         return true;
     }
     int result = pid > 0 ? reply(ZYGOTE_FORKED, zygote, PA_OK, request->slot, "", pidfd)
@@ -107,8 +117,6 @@ static int first_free_fd(void) {
 
 /* Serves until the supervisor closes the socket. Returns only in a worker. */
 static void serve_all(struct zygote *zygote) {
-    zygote->seal.first_fd = first_free_fd();
-    (void)malloc_trim(0); /* each page less is one less to copy the entry of */
     for (;;) {
         struct zygote_request request;
         int fds[WIRE_MAX_FDS];
@@ -119,6 +127,11 @@ static void serve_all(struct zygote *zygote) {
         if (serve(zygote, &request, fds)) return;
         wire_close_fds(fds, fd_count);
     }
+}
+
+static void prepare_to_serve(struct zygote *zygote) {
+    zygote->seal.first_fd = first_free_fd();
+    (void)malloc_trim(0); /* each page less is one less to copy the entry of */
 }
 
 /* What counts for RLIMIT_DATA: pages of data and stack (proc(5), statm). */
@@ -151,10 +164,22 @@ static void practise(struct run *run, const struct packet_view *view) {
     if (run_resume(run, &setup, &err) != 0) _exit(1);
 }
 
+/* In a worker that stays: its turn is over, and each next one is a copy's. */
+static void at_rest(struct zygote *zygote, struct run *run) {
+    worker_rest(run, &zygote->start, &zygote->resumed);
+    serve_all(zygote);
+    rehearsal_use(&zygote->rehearsal);
+    worker_resume(run, &zygote->seal, &zygote->start, &zygote->resumed);
+}
+
 /* The interpreter has asked for its program. */
 static void at_checkpoint(struct run *run, void *context) {
     struct zygote *zygote = context;
     const struct guest_memory *memory = zygote->engine->memory;
+    if (zygote->start.report != NULL) {
+        at_rest(zygote, run);
+        return;
+    }
     if (memory != NULL) huge_pages_for_data(memory->base, memory->size_bytes);
     if (zygote->view->job.rehearsal_bytes > 0 && rehearse(zygote->proc_fd, &zygote->rehearsal)) {
         practise(run, zygote->view);
@@ -162,6 +187,7 @@ static void at_checkpoint(struct run *run, void *context) {
     }
     fd_closep(&zygote->proc_fd);
     if (reply(ZYGOTE_READY, zygote, PA_OK, 0, "", -1) != 0) _exit(1);
+    prepare_to_serve(zygote);
     serve_all(zygote);
     rehearsal_use(&zygote->rehearsal);
     worker_resume(run, &zygote->seal, &zygote->start, &zygote->resumed);
@@ -220,10 +246,14 @@ static void start(struct zygote *zygote, const struct packet *packet,
         error_set_errno(&err, PA_INTERNAL, errno, "open /proc");
         fail(zygote, &err);
     }
-    if (seccomp_filter_build(&zygote->seal.filters, SECCOMP_WORKER, &err) != 0) fail(zygote, &err);
+    bool warm = packet->header.flags & PACKET_WARM, lasts = packet->header.flags & PACKET_LASTS;
+    if (seccomp_filter_build(&zygote->seal.filters, SECCOMP_WORKER, &err) != 0 ||
+        (warm && lasts &&
+         seccomp_filter_build(&zygote->seal.filters, SECCOMP_SESSION, &err) != 0)) {
+        fail(zygote, &err);
+    }
     zygote->engine = engine_new(packet->header.variant, &err);
     if (zygote->engine == NULL) fail(zygote, &err);
-    bool warm = packet->header.flags & PACKET_WARM, lasts = packet->header.flags & PACKET_LASTS;
     if (lasts) huge_pages_for_code(zygote->code_low, zygote->code_high);
     if (warm || lasts) {
         code = load(zygote, packet, &err);
@@ -263,6 +293,7 @@ int zygote_main(const void *code_low, const void *code_high) {
     if (packet_open(&packet, &view, &err) != 0) fail(&zygote, &err);
     start(&zygote, &packet, &view);
     if (reply(ZYGOTE_READY, &zygote, PA_OK, 0, "", -1) != 0) return 1;
+    prepare_to_serve(&zygote);
     serve_all(&zygote);
     rehearsal_use(&zygote.rehearsal);
     worker_run_plain(zygote.engine, &zygote.seal, &zygote.start, zygote.proc_fd);

@@ -31,6 +31,7 @@ struct zygote_reply {
 
 struct zygote_request { /* with two descriptors: the worker's socket, and its report's memfd */
     uint32_t slot;
+    uint32_t stays; /* 1: when its job has ended, the worker answers such requests itself */
 };
 
 /* main() of that process; the program's own code lies between the two. */

@@ -159,6 +159,7 @@ static void put_field(struct buffer *job, const char *text) {
 static void python_job(struct buffer *data, const char *code) {
     uint32_t size = 0;
     assert_int_equal(buffer_append(data, &size, sizeof size), 0);
+    put_field(data, ""); /* modes */
     put_field(data, "<code>");
     put_field(data, code);
     put_field(data, "1");

@@ -1,0 +1,160 @@
+/* Nodes: workers that have ended a turn of a session, and rest at their interpreter's next read.
+ * Each further turn is run by a copy that the node makes of itself; so a node is a checkpoint that
+ * any number of branches can start from. Whether one is still of use, only its owner knows. */
+#include "base/cleanup.h"
+#include "supervisor/internal.h"
+#include "worker/wire.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A random number is no secret among processes of one user, but none is met by chance. */
+void node_made(struct worker *worker) {
+    struct supervisor *s = worker->zygote->supervisor;
+    worker->state = WORKER_RESTING;
+    worker->holder = worker->run->packet.header.holder;
+    do {
+        randombytes_buf(&worker->node, sizeof worker->node);
+    } while (worker->node == 0);
+    TAILQ_INSERT_TAIL(&s->nodes, worker, by_node);
+    s->node_count++;
+}
+
+static struct worker *find(struct supervisor *s, uint64_t node) {
+    struct worker *worker;
+    TAILQ_FOREACH(worker, &s->nodes, by_node) {
+        if (worker->node == node) return worker;
+    }
+    return NULL;
+}
+
+/* The runs that wait for copies of it. */
+static void fail_forking(struct worker *node) {
+    struct worker *worker, *next;
+    struct error err = {0};
+    error_set(&err, PA_NOT_FOUND, "the session's interpreter has ended");
+    for (worker = TAILQ_FIRST(&node->zygote->workers); worker != NULL; worker = next) {
+        next = TAILQ_NEXT(worker, link);
+        if (worker->state != WORKER_FORKING || worker->origin != node) continue;
+        struct supervisor_run *run = worker->run;
+        worker->origin = NULL;
+        worker_discard(worker);
+        if (run == NULL) continue;
+        run->worker = NULL;
+        run_fail(run, &err);
+    }
+}
+
+void node_unmade(struct worker *worker) {
+    struct supervisor *s = worker->zygote->supervisor;
+    if (worker->node == 0) return;
+    TAILQ_REMOVE(&s->nodes, worker, by_node);
+    s->node_count--;
+    worker->node = 0;
+    fail_forking(worker);
+}
+
+/* It is killed, and reaped as any worker; from now on nobody finds it. */
+static void drop(struct worker *worker) {
+    node_unmade(worker);
+    worker->state = WORKER_ENDING;
+    worker_kill(worker);
+}
+
+void supervisor_drop_node(struct supervisor *s, uint64_t node) {
+    struct worker *worker = find(s, node);
+    if (worker != NULL) drop(worker);
+}
+
+void supervisor_drop_nodes_of(struct supervisor *s, uint64_t holder) {
+    struct worker *worker, *next;
+    for (worker = TAILQ_FIRST(&s->nodes); worker != NULL; worker = next) {
+        next = TAILQ_NEXT(worker, by_node);
+        if (worker->holder == holder) drop(worker);
+    }
+}
+
+int node_request(struct supervisor_run *run, struct error *err) {
+    struct supervisor *s = run->supervisor;
+    struct worker *node = find(s, run->packet.header.node);
+    if (node == NULL) {
+        return error_set(err, PA_NOT_FOUND, "the session's interpreter has ended");
+    }
+    if (run->stays && s->node_count >= s->config.max_nodes) {
+        return error_set(err, PA_OVERLOADED,
+                         "there are %u interpreters at rest already; close a session, and retry "
+                         "in 1000 ms",
+                         s->node_count);
+    }
+    int result = worker_request_for(run, node->zygote, node, err);
+    if (result > 0) {
+        drop(node); /* it is dead, or does not listen */
+        result = error_set(err, PA_NOT_FOUND, "the session's interpreter has ended");
+    }
+    if (result == 0) run->state = RUN_WAITING;
+    return result;
+}
+
+static struct worker *find_copy(const struct worker *node, uint32_t slot) {
+    struct worker *worker;
+    TAILQ_FOREACH(worker, &node->zygote->workers, link) {
+        if (worker->state == WORKER_FORKING && worker->origin == node &&
+            worker->slot->number == slot)
+            return worker;
+    }
+    return NULL;
+}
+
+/* Whatever does not fit is a lie, and ends it. */
+void node_message(struct worker *node) {
+    struct zygote_reply reply;
+    int fds[WIRE_MAX_FDS];
+    size_t fd_count;
+    struct error err = {0};
+    const struct iovec part = {&reply, sizeof reply};
+    ssize_t got = wire_receive(node->channel, &part, 1, fds, &fd_count, 0);
+    if (got == -EAGAIN) return;
+    struct worker *copy = got == sizeof reply ? find_copy(node, reply.slot) : NULL;
+    if (copy != NULL && reply.kind == ZYGOTE_FORKED && fd_count == 1) {
+        worker_forked(node->zygote, reply.slot, steal_fd(&fds[0]));
+    } else if (copy != NULL && reply.kind == ZYGOTE_NO_FORK && fd_count == 0) {
+        struct supervisor_run *run = copy->run;
+        worker_discard(copy);
+        error_set(&err, PA_INTERNAL, "copy the session's interpreter: %.*s",
+                  (int)strnlen(reply.text, sizeof reply.text), reply.text);
+        if (run != NULL) {
+            run->worker = NULL;
+            run_fail(run, &err);
+        }
+    } else {
+        drop(node);
+    }
+    wire_close_fds(fds, fd_count);
+}
+
+void family_join(struct worker *worker, struct family *family) {
+    family->members++;
+    worker->family = family;
+}
+
+int family_found(struct worker *worker, struct error *err) {
+    struct family *family = calloc(1, sizeof *family);
+    if (family == NULL) return error_set(err, PA_INTERNAL, "a session: out of memory");
+    family->slot = worker->slot;
+    family_join(worker, family);
+    return 0;
+}
+
+struct slot *family_leave(struct worker *worker) {
+    struct family *family = worker->family;
+    struct slot *own = worker->slot != family->slot ? worker->slot : NULL;
+    worker->family = NULL;
+    if (--family->members > 0) return own;
+    struct slot *first = family->slot;
+    free(family);
+    if (own == NULL) return first;
+    TAILQ_INSERT_HEAD(&worker->zygote->supervisor->free_slots, own, link);
+    return first;
+}
