@@ -126,7 +126,7 @@
     send(answer);
     // Not from here: what waits to be done is done first, and no turn nests in another.
     settled = false;
-    os.setTimeout(begin, 0);
+    Promise.resolve().then(begin);
   };
   let fresh = true;
   const begin = () => {

@@ -193,7 +193,7 @@ static int run(const char *config_path, bool local) {
         config_fini(&config);
         return cli_fail("mcp: %s", err.text);
     }
-    int result = service_init(&s.service, own ? host.event : NULL, &config, path, -1, &err);
+    int result = service_init(&s.service, own ? host.event : NULL, &config, path, -1, false, &err);
     if (result == 0) {
         s.service.rules.ceilings = NULL; /* it is the user's own machine */
         s.service.rules.module_paths = NULL;

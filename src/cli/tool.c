@@ -45,7 +45,8 @@ struct run {
 static int print_result(void *context, const struct pa_result *result) {
     const struct run *run = context;
     json_t *all = result_json(result);
-    int code = all != NULL && result_add_files(all, &run->files) == 0 &&
+    int code = all != NULL && result_add_outputs(all, &run->files) == 0 &&
+                       result_add_answer(all, run->files.answer, false) == 0 &&
                        workspace_add_artifacts(&run->call->workspace, all) == 0
                    ? print_json(all)
                    : cli_fail("tool: out of memory");

@@ -33,6 +33,8 @@ struct config {
     char *certificate, *key;  /* PEM files; "": no TLS */
     char *client_ca;          /* PEM file: clients must show a certificate of it */
     char *tokens_file;        /* NAME:SHA256 of a bearer token, a line each; "": none are asked */
+    char *sessions_dir;       /* where their files are; "": the user's own place */
+    uint64_t sessions_max, sessions_idle_seconds;
     uint64_t max_running, max_queued, spare_workers, memory_bytes;
 
     char *llm_base_url, *llm_model, *llm_key_variable;

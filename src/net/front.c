@@ -123,7 +123,7 @@ int net_front_main(int argc, char **argv) {
     int http_fd = own(argv[3]), rpc_fd = own(argv[4]), stats_fd = own(argv[6]),
         ready_fd = own(argv[7]);
     bool set_up = config_load(&config, front.config_path, &err) == 0 &&
-                  service_init(&front.service, NULL, &config, argv[1], stats_fd, &err) == 0;
+                  service_init(&front.service, NULL, &config, argv[1], stats_fd, true, &err) == 0;
     int result = set_up ? start(&front, http_fd, rpc_fd, argv[5], &err) : -1;
     if (result == 0) {
         if (write(ready_fd, "r", 1) != 1) front.ending = true; /* nobody waits */

@@ -299,6 +299,7 @@ static struct wasi_config world_of(const struct run_setup *setup) {
         .job_bytes = job->job_bytes,
         .answer_fd = job->answer_fd,
         .stays = setup->stays,
+        .same_mounts = setup->same_mounts,
         .stdout_sink = {.fd = setup->output_fds[0], .capture = setup->captured},
         .stderr_sink = {.fd = setup->output_fds[1],
                         .capture = setup->captured != NULL ? setup->captured + 1 : NULL},

@@ -29,6 +29,7 @@ struct run_setup {
     struct buffer *captured;                /* two, or NULL */
     uint64_t deadline_ns;                   /* ends calls that block in the host */
     struct run_report *report;
+    bool same_mounts;
     bool stays; /* the checkpoint is reached again at the end of the job: a session */
     /* If not NULL: called once, when all is ready and the guest's first instruction is next. */
     void (*before_guest)(void *context);

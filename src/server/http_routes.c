@@ -133,9 +133,11 @@ static enum MHD_Result post_execute(struct request *r) {
         error_set(&err, PA_INVALID_ARGUMENT, "tool: must be a string, the tool's name");
     } else if (parameters == NULL) {
         error_set(&err, PA_INVALID_ARGUMENT, "parameters: must be an object");
-    } else if (json_string_length(json_object_get(body, "session_id")) > 0) {
-        error_set(&err, PA_NOT_FOUND, "session_id: there is no such session");
     } else if (check_keys(body, keys, &err) == 0) {
+        const json_t *id = json_object_get(body, "session_id");
+        if (json_string_length(id) > 0) /* the same as among the parameters */
+            (void)json_object_set((json_t *)(uintptr_t)parameters, "session_id",
+                                  (json_t *)(uintptr_t)id);
         run = service_start(r->server->service, &r->caller, name, parameters,
                             streams ? &streamed : &whole, r, &err);
     }

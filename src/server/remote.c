@@ -4,6 +4,7 @@
 #include "tools/result.h"
 
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,11 +21,13 @@ struct remote_run {
     sd_event_source *chunks[2]; /* of the pipes */
     const struct remote_callbacks *callbacks;
     void *context;
+    const struct remote_turn *turn; /* until it is sent */
     bool in_callback, cancelled;
     struct socket_reply reply;
 };
 
 void remote_fini(struct remote *remote) {
+    fd_closep(&remote->holder_fd);
     while (remote->idle_count > 0)
         (void)close(remote->idle[--remote->idle_count]);
 }
@@ -93,7 +96,8 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
         run->source = sd_event_source_disable_unref(run->source);
         run->remote->idle[run->remote->idle_count++] = steal_fd(&run->fd);
     }
-    if (!run->cancelled) run->callbacks->done(run->context, &result, &run->files);
+    uint64_t node = got == sizeof run->reply ? run->reply.node : 0;
+    if (!run->cancelled) run->callbacks->done(run->context, &result, &run->files, node);
     release(run);
     return 0;
 }
@@ -136,10 +140,23 @@ static int send_call(struct remote_run *run, const struct tool_call *call, const
     job.stdout_fd = outputs[0];
     job.stderr_fd = outputs[call->merged ? 0 : 1];
     job.answer_fd = run->files.answer;
+    const struct remote_turn *turn = run->turn;
+    if (turn != NULL && turn->same_mounts) job.mount_count = 0;
     if (packet_pack(&packet, &job, err) != 0) return -1;
+    if (turn != NULL) {
+        packet.header.flags |= PACKET_STAYS | (turn->same_mounts ? PACKET_SAME_MOUNTS : 0);
+        packet.header.node = turn->node;
+        packet.header.holder = run->remote->holder;
+        packet.fds[PACKET_SCOPE] = open(turn->scope, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (packet.fds[PACKET_SCOPE] < 0) {
+            packet_fini(&packet);
+            return error_set_errno(err, PA_INTERNAL, errno, "open %s", turn->scope);
+        }
+    }
     (void)snprintf(packet.header.tenant, sizeof packet.header.tenant, "%s", tenant);
-    packet.fds[PACKET_MODULE] = module_fd(call, err);
-    int result = packet.fds[PACKET_MODULE] >= 0 ? send_packet(run, &packet, err) : -1;
+    bool goes_on = packet.header.node != 0;
+    if (!goes_on) packet.fds[PACKET_MODULE] = module_fd(call, err);
+    int result = goes_on || packet.fds[PACKET_MODULE] >= 0 ? send_packet(run, &packet, err) : -1;
     packet_fini(&packet);
     return result;
 }
@@ -169,8 +186,40 @@ static int watch(struct remote_run *run, sd_event *event) {
     return result;
 }
 
+int remote_hold(struct remote *remote, struct error *err) {
+    struct packet packet;
+    if (remote->holder_fd >= 0) return 0;
+    remote->holder_fd = socket_connect(remote->socket_path, false, err);
+    if (remote->holder_fd < 0) return -1;
+    packet_init(&packet);
+    randombytes_buf(&remote->holder, sizeof remote->holder);
+    packet.header.flags = PACKET_HOLD;
+    packet.header.holder = remote->holder;
+    int result = packet_send(&packet, remote->holder_fd, 0);
+    if (result == 0) return 0;
+    fd_closep(&remote->holder_fd);
+    return error_set_errno(err, PA_INTERNAL, -result,
+                           "tell the supervisor whose sessions these are");
+}
+
+void remote_drop_node(struct remote *remote, uint64_t node) {
+    struct packet packet;
+    packet_init(&packet);
+    packet.header.flags = PACKET_DROP;
+    packet.header.node = node;
+    /* One that has no room for it is a supervisor in trouble: then the node ends with us. */
+    if (remote->holder_fd >= 0) (void)packet_send(&packet, remote->holder_fd, 0);
+}
+
+void remote_interrupt(struct remote_run *run) {
+    struct packet packet;
+    packet_init(&packet);
+    packet.header.flags = PACKET_CANCEL;
+    (void)packet_send(&packet, run->fd, 0);
+}
+
 struct remote_run *remote_start(struct remote *remote, const char *tenant,
-                                const struct tool_call *call,
+                                const struct tool_call *call, const struct remote_turn *turn,
                                 const struct remote_callbacks *callbacks, void *context,
                                 struct error *err) {
     int given[2] = {-1, -1};
@@ -183,6 +232,7 @@ struct remote_run *remote_start(struct remote *remote, const char *tenant,
                                .fd = -1,
                                .files = {.outputs = {-1, -1}, .answer = -1},
                                .callbacks = callbacks,
+                               .turn = turn,
                                .context = context};
     bool streams = callbacks->output != NULL;
     int result = result_files_open(&run->files, call->merged, call->answers, err);

@@ -106,9 +106,9 @@ static void run_tool(struct rpc_call *call, const uint8_t *data, size_t size,
     struct service_run *run = NULL;
     if (request == NULL) {
         error_set(&err, PA_INVALID_ARGUMENT, "the message is no ToolCallRequest");
-    } else if (request->session_id[0] != 0) {
-        error_set(&err, PA_NOT_FOUND, "session_id: there is no such session");
     } else if (parameters != NULL) {
+        if (request->session_id[0] != 0)
+            (void)json_object_set_new(parameters, "session_id", json_string(request->session_id));
         (void)snprintf(call->tool, sizeof call->tool, "%s", request->tool_name);
         run = service_start(call->server->service, &call->caller, request->tool_name, parameters,
                             callbacks, call, &err);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "tools/result.h"
+#include "tools/schema.h"
 #include "tools/workspace.h"
 
 #include <fcntl.h>
@@ -49,8 +50,16 @@ static void remove_leftover(struct leftover *leftover) {
     free(leftover);
 }
 
+static int open_sessions(struct service *service, bool keep, struct error *err) {
+    char dir[SESSION_PATH_BYTES];
+    if (keep && sessions_path(service->config.sessions_dir, dir, sizeof dir, err) != 0) return -1;
+    service->sessions = sessions_new(service->event, &service->remote, &service->config,
+                                     &service->rules, keep ? dir : NULL, err);
+    return service->sessions != NULL ? 0 : -1;
+}
+
 int service_init(struct service *service, sd_event *event, struct config *config,
-                 const char *socket_path, int stats_fd, struct error *err) {
+                 const char *socket_path, int stats_fd, bool keeps_sessions, struct error *err) {
     *service = (struct service){.started_ns = clock_now_ns(), .event = sd_event_ref(event)};
     TAILQ_INIT(&service->leftovers);
     (void)snprintf(service->socket_path, sizeof service->socket_path, "%s", socket_path);
@@ -64,8 +73,12 @@ int service_init(struct service *service, sd_event *event, struct config *config
         if (page != MAP_FAILED) service->stats = page;
         (void)close(stats_fd);
     }
-    if (apply(service, config, err) == 0) return 0;
-    config_fini(config);
+    service->remote.holder_fd = -1;
+    if (apply(service, config, err) == 0) {
+        if (open_sessions(service, keeps_sessions, err) == 0) return 0;
+    } else {
+        config_fini(config);
+    }
     service_fini(service);
     return -1;
 }
@@ -76,6 +89,7 @@ void service_fini(struct service *service) {
     struct leftover *leftover;
     while ((leftover = TAILQ_FIRST(&service->leftovers)) != NULL)
         remove_leftover(leftover);
+    sessions_free(service->sessions);
     remote_fini(&service->remote);
     auth_free(service->auth);
     tool_rules_fini(&service->rules);
@@ -139,6 +153,9 @@ struct service_run {
     const struct service_callbacks *callbacks;
     void *context;
     struct workspace workspace; /* owned */
+    struct session *session;    /* whose turn it is; NULL: nobody's */
+    sd_event_source *answering; /* owned; of a call about sessions, which has ... */
+    json_t *answer;             /* ... this answer; owned */
     uint64_t began_ns;
 };
 
@@ -167,6 +184,8 @@ static void remove_later(struct service *service, struct workspace *workspace) {
 }
 
 static void release(struct service_run *run) {
+    sd_event_source_disable_unref(run->answering);
+    json_decref(run->answer);
     workspace_remove(&run->workspace);
     free(run);
 }
@@ -210,52 +229,121 @@ static void on_output(void *context, int stream, const void *data, size_t size) 
     run->callbacks->output(run->context, stream, data, size);
 }
 
-static void on_done(void *context, const struct pa_result *result,
-                    const struct result_files *files) {
+static void on_done(void *context, const struct pa_result *result, const struct result_files *files,
+                    uint64_t node) {
     struct service_run *run = context;
     json_t *all = result_json(result);
     bool streams = run->callbacks->output != NULL;
-    if (all != NULL && ((streams ? result_add_answer(all, files->answer, false)
-                                 : result_add_files(all, files)) != 0 ||
+    bool turn = node != 0;
+    if (all != NULL && ((!streams && result_add_outputs(all, files) != 0) ||
+                        result_add_answer(all, files->answer, turn) != 0 ||
                         workspace_add_artifacts(&run->workspace, all) != 0)) {
         json_decref(all);
         all = NULL;
     }
     uint64_t wall_ns = count(run, result);
+    if (run->session != NULL) sessions_leave(run->session, result->status, node, all);
     run->callbacks->done(run->context, result->status, with_id(all, &run->caller));
     log_end(run, result, wall_ns); /* the client does not wait for it */
     release(run);
 }
 
+/* A run with a sandbox of its own. */
+static int start_run(struct service_run *run, const json_t *parameters, struct error *err) {
+    struct service *service = run->service;
+    struct tool_call call;
+    if (tool_call_init(&call, tools[run->tool].name, parameters, &service->rules, err) != 0)
+        return -1;
+    run->remote = remote_start(&service->remote, run->caller.name, &call, NULL,
+                               &run->remote_callbacks, run, err);
+    run->workspace = call.workspace; /* the job has named its folders now */
+    call.workspace = (struct workspace){.path = NULL};
+    tool_call_fini(&call);
+    return run->remote != NULL ? 0 : -1;
+}
+
+static int start_turn(struct service_run *run, const json_t *parameters, struct error *err) {
+    struct service *service = run->service;
+    struct tool_call call;
+    struct session_turn turn;
+    const struct tool *tool = &tools[run->tool];
+    if (schema_check(service->rules.schemas[run->tool], parameters, "", err) != 0 ||
+        sessions_enter(service->sessions, run->caller.name, tool, parameters, &turn, err) != 0)
+        return -1;
+    if (tool_call_init_turn(&call, tool->name, turn.parameters, &service->rules, &turn.call, err) ==
+        0) {
+        call.job.limits.workspace_bytes = turn.free_bytes;
+        call.job.limits.workspace_inodes = turn.free_names;
+        if (turn.input_fd >= 0) {
+            call.job.stdin_data = NULL;
+            call.job.stdin_fd = turn.input_fd;
+        }
+        run->remote = remote_start(&service->remote, run->caller.name, &call, &turn.node,
+                                   &run->remote_callbacks, run, err);
+        tool_call_fini(&call);
+    }
+    if (run->remote != NULL) {
+        run->session = turn.session;
+        sessions_started(&turn, run->remote);
+    } else {
+        sessions_abandon(turn.session);
+    }
+    session_turn_fini(&turn);
+    return run->remote != NULL ? 0 : -1;
+}
+
+/* The answer is there already, but comes from the loop, as all do. */
+static int on_answer(sd_event_source *source, void *context) {
+    struct service_run *run = context;
+    (void)source;
+    json_t *answer = run->answer;
+    run->answer = NULL;
+    run->service->metrics.in_flight--;
+    run->callbacks->done(run->context, PA_OK, with_id(answer, &run->caller));
+    release(run);
+    return 0;
+}
+
+static int answer_session_call(struct service_run *run, const json_t *parameters,
+                               struct error *err) {
+    struct service *service = run->service;
+    if (schema_check(service->rules.schemas[run->tool], parameters, "", err) != 0) return -1;
+    run->answer =
+        sessions_call(service->sessions, run->caller.name, &tools[run->tool], parameters, err);
+    if (run->answer == NULL) return -1;
+    (void)json_object_set_new(run->answer, "status", json_string("OK"));
+    (void)json_object_set_new(run->answer, "exit_code", json_integer(0));
+    int result = sd_event_add_defer(service->event, &run->answering, on_answer, run);
+    return result >= 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "answer");
+}
+
 struct service_run *service_start(struct service *service, const struct service_caller *caller,
-                                  const char *tool, const json_t *parameters,
+                                  const char *name, const json_t *parameters,
                                   const struct service_callbacks *callbacks, void *context,
                                   struct error *err) {
-    struct tool_call call;
+    const struct tool *tool = tool_find(name);
     struct service_run *run = calloc(1, sizeof *run);
-    bool prepared = false;
+    int result = -1;
     if (run == NULL) {
         error_set(err, PA_INTERNAL, "a run: out of memory");
-    } else if (tool_call_init(&call, tool, parameters, &service->rules, err) == 0) {
-        prepared = true;
+    } else if (tool == NULL) {
+        error_set(err, PA_NOT_FOUND, "tool %.100s: there is no such tool", name);
+    } else {
         *run = (struct service_run){
             .service = service,
             .caller = *caller,
-            .tool = (unsigned)(call.tool - tools),
+            .tool = (unsigned)(tool - tools),
             .callbacks = callbacks,
             .context = context,
             .remote_callbacks = {.output = callbacks->output != NULL ? on_output : NULL,
                                  .done = on_done},
             .began_ns = clock_now_ns()};
-        run->remote =
-            remote_start(&service->remote, caller->name, &call, &run->remote_callbacks, run, err);
+        result = tool->prepare == NULL ? answer_session_call(run, parameters, err)
+                 : tool->language != NULL && json_object_get(parameters, "session_id") != NULL
+                     ? start_turn(run, parameters, err)
+                     : start_run(run, parameters, err);
     }
-    if (prepared) {
-        run->workspace = call.workspace; /* the job has named its folders now */
-        call.workspace = (struct workspace){.path = NULL};
-        tool_call_fini(&call);
-    }
-    if (prepared && run->remote != NULL) {
+    if (result == 0) {
         service->metrics.in_flight++;
         return run;
     }
@@ -269,11 +357,12 @@ struct service_run *service_start(struct service *service, const struct service_
 }
 
 void service_pause(struct service_run *run, bool paused) {
-    remote_pause(run->remote, paused);
+    if (run->remote != NULL) remote_pause(run->remote, paused);
 }
 
 void service_cancel(struct service_run *run) {
-    remote_cancel(run->remote);
+    if (run->remote != NULL) remote_cancel(run->remote);
+    if (run->session != NULL) sessions_leave(run->session, PA_INTERNAL, 0, NULL);
     run->service->metrics.in_flight--;
     log_event(LOG_INFO, run->caller.interface, "run cancelled",
               {"request_id", run->caller.request_id, 0},

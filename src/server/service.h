@@ -8,6 +8,7 @@
 #include "server/auth.h"
 #include "server/metrics.h"
 #include "server/remote.h"
+#include "server/sessions.h"
 #include "supervisor/socket.h"
 #include "tools/tools.h"
 
@@ -26,14 +27,16 @@ struct service {
         *stats;           /* owned mapping of what the supervisor tells; may be NULL */
     struct remote remote; /* to it */
     struct metrics metrics;
+    struct sessions *sessions;                     /* owned */
     TAILQ_HEAD(leftover_list, leftover) leftovers; /* folders of cancelled runs */
     uint64_t started_ns;
 };
 
 /* Takes over `config`. `event` is referenced; NULL: a loop of its own. `stats_fd` (-1: none) is
- * mapped and closed. -1 with `err`: nothing to release. */
+ * mapped and closed. `keeps_sessions`: on disk, for the next server; else they go with this. -1
+ * with `err`: nothing to release. */
 int service_init(struct service *service, sd_event *event, struct config *config,
-                 const char *socket_path, int stats_fd, struct error *err);
+                 const char *socket_path, int stats_fd, bool keeps_sessions, struct error *err);
 void service_fini(struct service *service);
 /* Reads the configuration again; listeners stay as they are. -1 with `err`: all stays as it was. */
 int service_reload(struct service *service, const char *config_path, struct error *err);

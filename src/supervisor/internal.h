@@ -113,7 +113,9 @@ struct worker {
     struct supervisor_run *run; /* RUNNING; FORKING: the one that it is made for, if there is one */
     bool is_spare;              /* made for whoever comes; counted by its zygote until it runs */
     uint64_t node, holder;      /* RESTING: what it is called, and whose it is */
-    struct worker *origin;      /* FORKING: the node that makes it; NULL: its zygote */
+    uint64_t rested_ns;         /* RESTING: since */
+    struct worker *spare;       /* RESTING: a copy that is made ahead; NULL: none */
+    struct worker *origin;      /* FORKING, or a spare: the node that made it; NULL: its zygote */
     struct family *family;      /* NULL: it has but one job */
     TAILQ_ENTRY(worker) link;   /* of its zygote */
     TAILQ_ENTRY(worker) by_node;
@@ -167,6 +169,7 @@ struct supervisor {
     struct cgroup *cgroup; /* owned; NULL: none to be had */
     bool closing;
     sd_event_source *pace; /* owned */
+    sd_event_source *tire; /* owned; takes spare copies back */
     sd_event_source *turn; /* dispatches once the current callback is over */
 };
 
@@ -199,6 +202,8 @@ int worker_request(struct zygote_process *zygote, struct error *err);
 /* The same for one run alone, by its zygote or by a node of it (`origin`, may be NULL). */
 int worker_request_for(struct supervisor_run *run, struct zygote_process *zygote,
                        struct worker *origin, struct error *err);
+/* The same for a run that is still to come. */
+int worker_request_copy(struct worker *origin, struct worker **copy, struct error *err);
 void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd);
 void worker_give(struct worker *worker, struct supervisor_run *run);
 void worker_kill(struct worker *worker);
@@ -212,6 +217,7 @@ void slot_free_all(struct supervisor *supervisor);
 int node_request(struct supervisor_run *run, struct error *err);
 void node_made(struct worker *worker);
 void node_unmade(struct worker *worker); /* its process is gone */
+int node_new(struct supervisor *supervisor); /* for the supervisor's start */
 /* A message on the channel of a node. */
 void node_message(struct worker *worker);
 int family_found(struct worker *worker, struct error *err);

@@ -10,6 +10,51 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long a session that rests keeps a copy ready: agents think for seconds, people for minutes. */
+enum { SPARE_MS = 5000, LOOK_US = 1000000 };
+
+static void release_spare(struct worker *node) {
+    struct worker *spare = node->spare;
+    node->spare = NULL;
+    if (spare == NULL) return;
+    spare->origin = spare->state == WORKER_FORKING ? node : NULL;
+    if (spare->state == WORKER_PARKED) worker_kill(spare);
+}
+
+/* The next turn is not to wait for it. */
+static void make_spare(struct worker *node) {
+    struct supervisor *s = node->zygote->supervisor;
+    struct error err = {0};
+    if (s->closing || worker_request_copy(node, &node->spare, &err) != 0) return;
+    int on = SD_EVENT_OFF;
+    (void)sd_event_source_get_enabled(s->tire, &on);
+    if (on == SD_EVENT_OFF && sd_event_source_set_time_relative(s->tire, LOOK_US) >= 0)
+        (void)sd_event_source_set_enabled(s->tire, SD_EVENT_ONESHOT);
+}
+
+static int on_tire(sd_event_source *source, uint64_t now_us, void *context) {
+    struct supervisor *s = context;
+    struct worker *node;
+    uint64_t now_ns = clock_now_ns();
+    bool more = false;
+    (void)now_us;
+    TAILQ_FOREACH(node, &s->nodes, by_node) {
+        if (node->spare == NULL) continue;
+        if (now_ns - node->rested_ns > SPARE_MS * NS_PER_MS)
+            release_spare(node);
+        else
+            more = true;
+    }
+    if (!more) return 0;
+    int result = sd_event_source_set_time_relative(source, LOOK_US);
+    return result < 0 ? result : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int node_new(struct supervisor *s) {
+    int result = sd_event_add_time(s->event, &s->tire, CLOCK_MONOTONIC, UINT64_MAX, 1, on_tire, s);
+    return result < 0 ? result : sd_event_source_set_enabled(s->tire, SD_EVENT_OFF);
+}
+
 /* A random number is no secret among processes of one user, but none is met by chance. */
 void node_made(struct worker *worker) {
     struct supervisor *s = worker->zygote->supervisor;
@@ -20,6 +65,8 @@ void node_made(struct worker *worker) {
     } while (worker->node == 0);
     TAILQ_INSERT_TAIL(&s->nodes, worker, by_node);
     s->node_count++;
+    worker->rested_ns = clock_now_ns();
+    make_spare(worker);
 }
 
 static struct worker *find(struct supervisor *s, uint64_t node) {
@@ -53,6 +100,7 @@ void node_unmade(struct worker *worker) {
     TAILQ_REMOVE(&s->nodes, worker, by_node);
     s->node_count--;
     worker->node = 0;
+    release_spare(worker);
     fail_forking(worker);
 }
 
@@ -87,6 +135,18 @@ int node_request(struct supervisor_run *run, struct error *err) {
                          "there are %u interpreters at rest already; close a session, and retry "
                          "in 1000 ms",
                          s->node_count);
+    }
+    struct worker *spare = node->spare;
+    if (spare != NULL) {
+        node->spare = NULL;
+        run->state = RUN_WAITING;
+        run->worker = spare;
+        spare->run = run;
+        if (spare->state == WORKER_PARKED) {
+            spare->origin = NULL;
+            worker_give(spare, run);
+        }
+        return 0;
     }
     int result = worker_request_for(run, node->zygote, node, err);
     if (result > 0) {

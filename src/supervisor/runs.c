@@ -337,6 +337,7 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
     int result = s->empty_dir < 0 ? -1 : sd_event_add_defer(event, &s->turn, on_turn, s);
     if (result >= 0) result = sd_event_source_set_enabled(s->turn, SD_EVENT_OFF);
     if (result >= 0) result = pace_new(s);
+    if (result >= 0) result = node_new(s);
     if (result < 0) {
         if (s->empty_dir >= 0) error_set_errno(err, PA_INTERNAL, -result, "start the event loop");
         supervisor_free(s);
@@ -371,6 +372,7 @@ void supervisor_free(struct supervisor *s) {
     cgroup_free(s->cgroup);
     fd_closep(&s->empty_dir);
     fd_closep(&s->probe.id_map);
+    sd_event_source_disable_unref(s->tire);
     sd_event_source_disable_unref(s->turn);
     sd_event_source_disable_unref(s->pace);
     sd_event_unref(s->event);

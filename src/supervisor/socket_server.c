@@ -133,7 +133,9 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *con
         drop(client);
         return 0;
     }
-    if (packet.header.flags & (PACKET_DROP | PACKET_HOLD)) {
+    if (packet.header.flags & (PACKET_DROP | PACKET_HOLD | PACKET_CANCEL)) {
+        if (packet.header.flags & PACKET_CANCEL && client->run != NULL)
+            supervisor_cancel(client->run);
         if (packet.header.flags & PACKET_HOLD) client->holder = packet.header.holder;
         if (packet.header.flags & PACKET_DROP)
             supervisor_drop_node(client->server->supervisor, packet.header.node);

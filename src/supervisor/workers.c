@@ -53,9 +53,9 @@ void slot_free_all(struct supervisor *s) {
     }
 }
 
-/* `run` and `origin` may be NULL. */
+/* `run` and `origin` may be NULL; with both, it is a spare one. */
 static int request(struct zygote_process *zygote, struct supervisor_run *run, struct worker *origin,
-                   struct error *err) {
+                   struct worker **made, struct error *err) {
     struct supervisor *s = zygote->supervisor;
     int pair[2];
     struct worker *worker = calloc(1, sizeof *worker);
@@ -64,7 +64,7 @@ static int request(struct zygote_process *zygote, struct supervisor_run *run, st
                               .pidfd = -1,
                               .zygote = zygote,
                               .run = run,
-                              .is_spare = run == NULL,
+                              .is_spare = run == NULL && origin == NULL,
                               .origin = origin};
     worker->slot = take_slot(s, err);
     if (worker->slot == NULL) {
@@ -73,7 +73,7 @@ static int request(struct zygote_process *zygote, struct supervisor_run *run, st
     }
     int result = wire_pair(pair);
     if (result == 0) {
-        const struct zygote_request request = {.slot = worker->slot->number, .stays = run != NULL};
+        const struct zygote_request request = {.slot = worker->slot->number, .stays = !worker->is_spare};
         const struct iovec part = {(void *)(uintptr_t)&request, sizeof request};
         const int fds[] = {pair[1], worker->slot->report_fd};
         worker->channel = pair[0];
@@ -86,7 +86,7 @@ static int request(struct zygote_process *zygote, struct supervisor_run *run, st
     if (origin != NULL) family_join(worker, origin->family);
     s->workers++;
     if (result == 0) {
-        if (run != NULL) run->worker = worker;
+        *made = worker;
         return 0;
     }
     worker_discard(worker);
@@ -95,12 +95,17 @@ static int request(struct zygote_process *zygote, struct supervisor_run *run, st
 }
 
 int worker_request(struct zygote_process *zygote, struct error *err) {
-    return request(zygote, NULL, NULL, err);
+    struct worker *made;
+    return request(zygote, NULL, NULL, &made, err);
+}
+
+int worker_request_copy(struct worker *origin, struct worker **copy, struct error *err) {
+    return request(origin->zygote, NULL, origin, copy, err);
 }
 
 int worker_request_for(struct supervisor_run *run, struct zygote_process *zygote,
                        struct worker *origin, struct error *err) {
-    return request(zygote, run, origin, err);
+    return request(zygote, run, origin, &run->worker, err);
 }
 
 void worker_discard(struct worker *worker) {
@@ -112,6 +117,7 @@ void worker_discard(struct worker *worker) {
     fd_closep(&worker->pidfd);
     if (worker->is_spare && worker->state == WORKER_FORKING) zygote->forking--;
     if (worker->is_spare && worker->state == WORKER_PARKED) zygote->parked--;
+    if (worker->origin != NULL && worker->origin->spare == worker) worker->origin->spare = NULL;
     node_unmade(worker);
     TAILQ_REMOVE(&zygote->workers, worker, link);
     struct slot *slot = worker->family != NULL ? family_leave(worker) : worker->slot;
@@ -216,13 +222,13 @@ void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd) {
     }
     worker->pidfd = pidfd;
     worker->state = WORKER_PARKED;
-    worker->origin = NULL;
     if (worker->is_spare) {
         zygote->forking--;
         zygote->parked++;
     } else if (worker->run != NULL) {
+        worker->origin = NULL;
         worker_give(worker, worker->run);
-    } else {
+    } else if (worker->origin == NULL || worker->origin->spare != worker) {
         worker_kill(worker); /* its run was cancelled meanwhile */
     }
 }

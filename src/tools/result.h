@@ -20,12 +20,11 @@ void result_files_close(struct result_files *files);
 /* Without its output; a new object, or NULL when memory runs out. */
 json_t *result_json(const struct pa_result *result);
 
-/* Adds what is in the files: stdout and stderr as text, and where it is no UTF-8, with replacement
- * characters and once more in base64; of the answer, which is the guest's word, "result" and
- * "artifacts". -1 when memory runs out, or a file cannot be read. */
-int result_add_files(json_t *result, const struct result_files *files);
-/* The answer alone. The exit code in it holds where `turn` is set: nothing else tells that of a
- * session's. */
+/* Adds stdout and stderr as text, and where it is no UTF-8, with replacement characters and once
+ * more in base64. -1 when memory runs out, or a file cannot be read. */
+int result_add_outputs(json_t *result, const struct result_files *files);
+/* Of the answer, which is the guest's word, "result" and "artifacts"; and where `turn` is set, the
+ * exit code: nothing else tells that of a session's. -1 likewise. */
 int result_add_answer(json_t *result, int answer, bool turn);
 /* One of the outputs, by its name, from memory. */
 int result_add_output(json_t *result, const char *name, const void *data, size_t size);

@@ -3,6 +3,17 @@
 #include "code_executor_schema.h"          /* generated from schemas/ */
 #include "javascript_wasi_runner_schema.h" /* likewise */
 #include "python_wasi_runner_schema.h"     /* likewise */
+#include "session_checkpoint_schema.h"
+#include "session_close_schema.h"
+#include "session_fork_schema.h"
+#include "session_get_file_schema.h"
+#include "session_info_schema.h"
+#include "session_input_schema.h"
+#include "session_interrupt_schema.h"
+#include "session_list_schema.h"
+#include "session_open_schema.h"
+#include "session_put_files_schema.h"
+#include "session_rollback_schema.h"
 #include "base/cleanup.h"
 #include "tools/base64.h"
 #include "tools/registry.h"
@@ -240,16 +251,23 @@ static int prepare_code(struct tool_call *call, const json_t *parameters, struct
 static int take_folders(struct tool_call *call, const json_t *parameters, const char *code,
                         struct error *err) {
     const json_t *files = json_object_get(parameters, "files");
+    const struct tool_turn *turn = call->turn;
     bool output = strstr(code, OUTPUT_GUEST_PATH) != NULL;
     size_t count = call->rules->mount_count;
-    if (files == NULL && !output) return 0;
-    if (workspace_make(&call->workspace, files, output, err) != 0) return -1;
+    if (turn == NULL && files == NULL && !output) return 0;
+    if (turn == NULL && workspace_make(&call->workspace, files, output, err) != 0) return -1;
+    if (turn != NULL) { /* the files are there already, and the folders are not ours */
+        (void)snprintf(call->workspace.workspace, sizeof call->workspace.workspace, "%s",
+                       turn->workspace);
+        (void)snprintf(call->workspace.output, sizeof call->workspace.output, "%s", turn->output);
+    }
     call->mounts = calloc(count + WORKSPACE_FOLDERS, sizeof *call->mounts);
     if (call->mounts == NULL) return error_set(err, PA_INTERNAL, "files: out of memory");
     if (count > 0) memcpy(call->mounts, call->rules->mounts, count * sizeof *call->mounts);
     call->job.mounts = call->mounts;
     call->job.mount_count = count + workspace_mounts(&call->workspace, call->mounts + count);
-    return files != NULL ? add_env(call, "PWD", "=", WORKSPACE_GUEST_PATH, err) : 0;
+    bool enters = turn != NULL ? turn->fresh : files != NULL;
+    return enters ? add_env(call, "PWD", "=", WORKSPACE_GUEST_PATH, err) : 0;
 }
 
 static int keep_default(struct tool_call *call, const char *name, struct error *err) {
@@ -263,8 +281,10 @@ static int prepare_source(struct tool_call *call, const json_t *parameters, stru
     static const char *const names[] = {"interpreter_wasm_path", "interpreter_wasm_base64",
                                         "interpreter"};
     const struct language *language = call->tool->language;
-    struct program program = {
-        .name = "<code>", .argv0 = "-c", .deterministic = call->job.deterministic};
+    struct program program = {.name = call->turn != NULL ? call->turn->name : "<code>",
+                              .argv0 = "-c",
+                              .session = call->turn != NULL,
+                              .deterministic = call->job.deterministic};
     const char *name = text_of(parameters, names[2]);
     const char *own = call->rules->interpreters[call->tool - tools];
     bool is_default = name != NULL && strcmp(name, language->name) == 0;
@@ -316,6 +336,39 @@ const struct tool tools[TOOL_COUNT + 1] = {
      "Runs JavaScript in a fresh sandboxed interpreter (QuickJS: ES2023, std and os; no Node.js "
      "modules).",
      javascript_wasi_runner_schema, &language_javascript, prepare_source},
+    {"session_open", "Open a session",
+     "Opens a session: an interpreter that stays, whose variables, imports, functions and files in "
+     "/workspace live on from turn to turn. Give its session_id to python_wasi_runner or "
+     "javascript_wasi_runner to run a turn.",
+     session_open_schema, NULL, NULL},
+    {"session_list", "List sessions",
+     "Lists your sessions: lineage, turns, memory, age, checkpoints.", session_list_schema, NULL,
+     NULL},
+    {"session_info", "Show a session", "Tells all about one session.", session_info_schema, NULL,
+     NULL},
+    {"session_fork", "Branch a session",
+     "Makes copies of a session, variables and files alike, each of which goes its own way: to try "
+     "several continuations.",
+     session_fork_schema, NULL, NULL},
+    {"session_checkpoint", "Remember a session's state",
+     "Remembers the state of a session, variables and files, for session_rollback.",
+     session_checkpoint_schema, NULL, NULL},
+    {"session_rollback", "Go back to a checkpoint",
+     "Puts a session back to a checkpoint, variables and files.", session_rollback_schema, NULL,
+     NULL},
+    {"session_close", "Close a session", "Ends a session and removes its files.",
+     session_close_schema, NULL, NULL},
+    {"session_interrupt", "Interrupt a turn",
+     "Ends the turn that a session is in; its variables are as before that turn.",
+     session_interrupt_schema, NULL, NULL},
+    {"session_input", "Write to a turn's stdin",
+     "Gives input to the turn that a session is in, if that was started with stdin_stream.",
+     session_input_schema, NULL, NULL},
+    {"session_put_files", "Write files", "Writes files into a session's /workspace.",
+     session_put_files_schema, NULL, NULL},
+    {"session_get_file", "Read files or list them",
+     "Reads a file of a session's /workspace; without a path, lists them.", session_get_file_schema,
+     NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL}};
 
 const char tool_category[] = "code_execution";
@@ -329,13 +382,29 @@ const struct tool *tool_find(const char *name) {
 
 int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
                    const struct tool_rules *rules, struct error *err) {
+    return tool_call_init_turn(call, name, parameters, rules, NULL, err);
+}
+
+int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *parameters,
+                        const struct tool_rules *rules, const struct tool_turn *turn,
+                        struct error *err) {
     const struct tool *tool = tool_find(name);
     if (tool == NULL) {
         return error_set(err, PA_NOT_FOUND, "tool %.100s: there is no such tool", name);
     }
     if (schema_check(rules->schemas[tool - tools], parameters, "", err) != 0) return -1;
+    if (tool->prepare == NULL)
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "tool %s: sessions are kept by servers; start polyagent serve, and name "
+                         "it by --server",
+                         name);
+    if (turn == NULL && json_object_get(parameters, "session_id") != NULL)
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "session_id: sessions are kept by servers; start polyagent serve, and "
+                         "name it by --server");
     *call = (struct tool_call){.tool = tool,
                                .rules = rules,
+                               .turn = turn,
                                .job = {.limits = rules->limits, .stdin_fd = -1},
                                .module_fd = -1};
     int result = take_limits(call, parameters, err);

@@ -20,11 +20,12 @@ struct tool {
     const char *description;
     const char *input_schema;        /* JSON */
     const struct language *language; /* of its programs; NULL: it runs modules */
+    /* NULL: it is about sessions, and answered by whoever keeps them. */
     int (*prepare)(struct tool_call *call, const json_t *parameters, struct error *err);
 };
 
 /* In the order to list them; ends with a tool without a name. */
-enum { TOOL_COUNT = 3 };
+enum { TOOL_COUNT = 14 };
 extern const struct tool tools[TOOL_COUNT + 1];
 
 /* What all of them are, for those who search. */
@@ -55,6 +56,13 @@ struct tool_rules {
 int tool_rules_init(struct tool_rules *rules, const struct config *config, struct error *err);
 void tool_rules_fini(struct tool_rules *rules);
 
+/* A session's turn: where its folders are, and what its program is called in tracebacks. */
+struct tool_turn {
+    const char *workspace, *output; /* host folders */
+    const char *name;
+    bool fresh; /* the interpreter's first */
+};
+
 /* A call on its way to a sandbox. */
 struct tool_call {
     const struct tool *tool; /* in the table */
@@ -64,12 +72,13 @@ struct tool_call {
     bool answers;     /* its interpreter's bootstrap says something in the end */
     bool merged;      /* stderr goes where stdout goes */
     size_t warm_argc; /* of job.argv, where interpreters stay; 0: as job.argc */
-    const char *module_path; /* NULL: the module is in `module`, or behind `module_fd` */
-    int module_fd;           /* owned; -1 */
-    struct buffer module;    /* owned */
-    struct buffer program;   /* owned; an interpreter's job */
-    struct buffer rehearsal; /* owned */
-    const char **argv;       /* owned */
+    const char *module_path;      /* NULL: the module is in `module`, or behind `module_fd` */
+    int module_fd;                /* owned; -1 */
+    struct buffer module;         /* owned */
+    struct buffer program;        /* owned; an interpreter's job */
+    struct buffer rehearsal;      /* owned */
+    const char **argv;            /* owned */
+    const struct tool_turn *turn; /* NULL: it is no session's */
     struct workspace
         workspace;           /* owned; goes with the run, if that outlives the call: then taken */
     struct pa_mount *mounts; /* owned */
@@ -83,6 +92,10 @@ struct tool_call {
  * parameter, PA_MODULE_TOO_LARGE. */
 int tool_call_init(struct tool_call *call, const char *name, const json_t *parameters,
                    const struct tool_rules *rules, struct error *err);
+/* The same for a turn of a session, which lives as long as the call. */
+int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *parameters,
+                        const struct tool_rules *rules, const struct tool_turn *turn,
+                        struct error *err);
 void tool_call_fini(struct tool_call *call);
 
 /* {"tools": [{"name", "description", "input_schema"}]}; NULL when memory runs out. */

@@ -4,11 +4,11 @@
 #define PA_TOOLS_WORKSPACE_H
 
 #include "base/error.h"
+#include "tools/folder.h"
 
 #include <polyagent.h>
 #include <jansson.h>
 
-#define WORKSPACE_GUEST_PATH "/workspace"
 #define OUTPUT_GUEST_PATH "/output"
 enum { WORKSPACE_FOLDERS = 2 };
 
@@ -34,5 +34,7 @@ size_t workspace_mounts(const struct workspace *workspace,
  * "bytes_base64"}], at most 100 files and 32 MiB; "artifacts_truncated" tells if that is not all.
  * -1 when memory runs out. */
 int workspace_add_artifacts(const struct workspace *workspace, json_t *result);
+/* The same of a folder of the caller's. */
+int workspace_add_artifacts_of(const char *folder, json_t *result);
 
 #endif

@@ -109,9 +109,11 @@ static int set_mounts(struct wasi *w, const struct wasi_config *config, struct e
 }
 
 int wasi_rebind(struct wasi *w, const struct wasi_config *config, struct error *err) {
-    bool same = config->mount_count == w->mount_count && config->max_open_files == w->fd_capacity &&
+    size_t count = config->same_mounts ? 0 : config->mount_count;
+    bool same = (config->same_mounts || count == w->mount_count) &&
+                config->max_open_files == w->fd_capacity &&
                 config->deterministic == w->deterministic;
-    for (size_t i = 0; same && i < config->mount_count; i++) {
+    for (size_t i = 0; same && i < count; i++) {
         const struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
         same = entry->kind == WASI_DIRECTORY && entry->preopen_path != NULL &&
                strcmp(entry->preopen_path, config->mounts[i].guest_path) == 0;
@@ -119,7 +121,7 @@ int wasi_rebind(struct wasi *w, const struct wasi_config *config, struct error *
     if (!same) {
         return error_set(err, PA_INTERNAL, "the warm interpreter was started for other mounts");
     }
-    for (size_t i = 0; i < config->mount_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
         int fd = fcntl(config->mounts[i].dir_fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0)

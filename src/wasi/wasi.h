@@ -77,6 +77,7 @@ struct wasi_config {
     /* `before_input` is called once more, when the guest has written to descriptor 0 and reads from
      * it again: the end of a session's turn. */
     bool stays;
+    bool same_mounts; /* for wasi_rebind(): they stay, whatever stands in `mounts` */
 };
 
 struct wasi;

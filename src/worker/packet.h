@@ -42,7 +42,9 @@ enum packet_flag {
     PACKET_STAYS = 1 << 9, /* the interpreter is kept when the job has ended, as a node */
     PACKET_DROP = 1 << 10, /* no job: node `node` is not needed any more; there is no reply */
     PACKET_HOLD = 1 << 11, /* no job: nodes of `holder` are dropped when this connection ends */
-    PACKET_ALL_FLAGS = (1 << 12) - 1
+    PACKET_SAME_MOUNTS = 1 << 12, /* as the node has them; none come along */
+    PACKET_CANCEL = 1 << 13,      /* no job: the one under way ends, and its reply comes */
+    PACKET_ALL_FLAGS = (1 << 14) - 1
 };
 
 struct packet_header {

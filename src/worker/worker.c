@@ -151,6 +151,7 @@ void worker_resume(struct run *run, const struct seal *seal, const struct worker
     receive_job(start, &resumed->packet, &resumed->view);
     resumed->setup = setup_for(&resumed->packet, &resumed->view, start->report);
     resumed->setup.stays = start->stays;
+    resumed->setup.same_mounts = resumed->packet.header.flags & PACKET_SAME_MOUNTS;
     if (run_resume(run, &resumed->setup, &err) != 0) give_up(start->report, &err);
     seal_for(seal, start, &resumed->packet, &resumed->view, &resumed->layers);
 }

@@ -1,0 +1,456 @@
+/* The sessions that there are, in memory and on disk. */
+#include "server/sessions_internal.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+enum { IDLE_LOOK_US = 1000000, MAX_META_BYTES = 128 << 20 };
+#define ID_LETTERS "0123456789abcdef"
+
+int sessions_path(const char *given, char *out, size_t size, struct error *err) {
+    const char *own = getenv("POLYAGENT_STATE_DIR"), *state = getenv("XDG_STATE_HOME"),
+               *home = getenv("HOME");
+    int length = given[0] != 0 ? snprintf(out, size, "%s", given)
+                 : own != NULL ? snprintf(out, size, "%s/sessions", own)
+                 : state != NULL && state[0] == '/'
+                     ? snprintf(out, size, "%s/polyagent/sessions", state)
+                 : home != NULL ? snprintf(out, size, "%s/.local/state/polyagent/sessions", home)
+                                : -1;
+    if (length > 0 && (size_t)length < size) return 0;
+    return error_set(err, PA_INVALID_ARGUMENT, "no place for sessions: set sessions.dir");
+}
+
+struct session *session_by_id(struct sessions *all, const char *id) {
+    struct session *session;
+    TAILQ_FOREACH(session, &all->list, link) {
+        if (id != NULL && strcmp(session->id, id) == 0) return session;
+    }
+    return NULL;
+}
+
+const struct ended *session_ended(const struct sessions *all, const char *id) {
+    for (unsigned i = 0; i < MAX_ENDED && i < all->ended_count; i++)
+        if (strcmp(all->ended[i].id, id) == 0) return &all->ended[i];
+    return NULL;
+}
+
+unsigned sessions_count(const struct sessions *all) {
+    return all->count;
+}
+
+void session_scope(const struct session *session, char out[SESSION_PATH_BYTES]) {
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/files", session->all->dir, session->line->id);
+}
+
+void session_folder(const struct session *session, const char *suffix,
+                    char out[SESSION_PATH_BYTES]) {
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/files/%s%s", session->all->dir,
+                   session->line->id, session->id, suffix);
+}
+
+void checkpoint_folder(const struct session *session, const struct checkpoint *checkpoint,
+                       char out[SESSION_PATH_BYTES]) {
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/checkpoints/%s@%s", session->all->dir,
+                   session->line->id, session->id, checkpoint->id);
+}
+
+static void meta_path(const struct session *session, char out[SESSION_PATH_BYTES]) {
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/%s.json", session->all->dir, session->line->id,
+                   session->id);
+}
+
+struct state *state_make(const struct session *session, uint64_t node) {
+    struct state *state = calloc(1, sizeof *state);
+    if (state == NULL) return NULL;
+    *state = (struct state){.node = node, .references = 1};
+    memcpy(state->at, session->id, sizeof state->at);
+    return state;
+}
+
+struct state *state_ref(struct state *state) {
+    if (state != NULL) state->references++;
+    return state;
+}
+
+void state_unref(struct sessions *all, struct state *state) {
+    if (state == NULL || --state->references > 0) return;
+    remote_drop_node(all->remote, state->node);
+    free(state);
+}
+
+static void line_unref(struct sessions *all, struct line *line) {
+    char path[SESSION_PATH_BYTES];
+    if (line == NULL || --line->references > 0) return;
+    (void)snprintf(path, sizeof path, "%s/%s", all->dir, line->id);
+    folder_remove(path);
+    free(line);
+}
+
+static int make_folder(const char *path, struct error *err) {
+    if (mkdir(path, 0700) == 0 || errno == EEXIST) return 0;
+    return error_set_errno(err, PA_INTERNAL, errno, "make %s", path);
+}
+
+static int make_folders(const struct session *session, struct error *err) {
+    static const char *const suffixes[] = {"", ".output"};
+    static const char *const parts[] = {"", "/files", "/checkpoints"};
+    char path[SESSION_PATH_BYTES];
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s%s", session->all->dir, session->line->id,
+                       parts[i]);
+        if (make_folder(path, err) != 0) return -1;
+    }
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        session_folder(session, suffixes[i], path);
+        if (make_folder(path, err) != 0) return -1;
+    }
+    return 0;
+}
+
+static void new_id(char id[SESSION_ID_BYTES]) {
+    uint8_t bytes[(SESSION_ID_BYTES - 1) / 2];
+    randombytes_buf(bytes, sizeof bytes);
+    (void)sodium_bin2hex(id, SESSION_ID_BYTES, bytes, sizeof bytes);
+}
+
+static int make_room(struct sessions *all, struct error *err) {
+    struct session *session;
+    if (all->count < all->config->sessions_max) return 0;
+    TAILQ_FOREACH(session, &all->list, link) {
+        if (session->busy) continue;
+        session_end(session, "others needed its place (sessions.max); it was the oldest idle one");
+        return 0;
+    }
+    return error_set(err, PA_OVERLOADED, "all %u sessions are in a turn; retry in 1000 ms",
+                     all->count);
+}
+
+/* With an id and a line, but without folders. */
+static struct session *new_session(struct sessions *all, const char *id, struct line *line) {
+    struct session *session = calloc(1, sizeof *session);
+    if (session == NULL) return NULL;
+    *session = (struct session){.all = all,
+                                .line = line,
+                                .created_s = time(NULL),
+                                .used_ns = clock_now_ns(),
+                                .input_fd = -1};
+    (void)snprintf(session->id, sizeof session->id, "%s", id);
+    TAILQ_INIT(&session->checkpoints);
+    TAILQ_INSERT_TAIL(&all->list, session, link);
+    line->references++;
+    all->count++;
+    return session;
+}
+
+struct session *session_make(struct sessions *all, const char *owner, const struct tool *tool,
+                             struct session *parent, struct error *err) {
+    char id[SESSION_ID_BYTES];
+    if (make_room(all, err) != 0) return NULL;
+    new_id(id);
+    struct line *line = parent != NULL ? parent->line : calloc(1, sizeof *line);
+    if (line != NULL && parent == NULL) memcpy(line->id, id, sizeof line->id);
+    struct session *session = line != NULL ? new_session(all, id, line) : NULL;
+    if (session == NULL) {
+        if (parent == NULL) free(line);
+        error_set(err, PA_INTERNAL, "a session: out of memory");
+        return NULL;
+    }
+    session->tool = tool;
+    (void)snprintf(session->owner, sizeof session->owner, "%s", owner);
+    if (parent != NULL) memcpy(session->parent, parent->id, sizeof session->parent);
+    if (make_folders(session, err) == 0) return session;
+    session_end(session, NULL);
+    return NULL;
+}
+
+int session_save(const struct session *session, struct error *err) {
+    char path[SESSION_PATH_BYTES], partial[SESSION_PATH_BYTES + 8];
+    if (session->all->is_temporary) return 0;
+    json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:O}", "owner", session->owner, "tool",
+                            session->tool->name, "parent", session->parent, "created",
+                            (json_int_t)session->created_s, "parameters", session->parameters);
+    meta_path(session, path);
+    (void)snprintf(partial, sizeof partial, "%s.new", path);
+    char *text = all != NULL ? json_dumps(all, JSON_INDENT(1)) : NULL;
+    json_decref(all);
+    if (text == NULL) return error_set(err, PA_INTERNAL, "a session: out of memory");
+    _cleanup_(fd_closep) int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int result = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+    free(text);
+    if (result == 0 && (fsync(fd) != 0 || rename(partial, path) != 0)) result = -errno;
+    return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "write %s", path);
+}
+
+void session_touch(struct session *session) {
+    session->used_ns = clock_now_ns();
+    TAILQ_REMOVE(&session->all->list, session, link);
+    TAILQ_INSERT_TAIL(&session->all->list, session, link);
+}
+
+bool session_interrupt(struct session *session) {
+    if (session->run == NULL) return false;
+    session->interrupted = true;
+    remote_interrupt(session->run);
+    return true;
+}
+
+uint64_t session_bytes_of(const json_t *files) {
+    const char *name;
+    json_t *value;
+    uint64_t bytes = 0;
+    json_object_foreach((json_t *)(uintptr_t)files, name, value) {
+        const json_t *encoded = json_object_get(value, "base64");
+        bytes += json_string_length(value) + json_string_length(encoded) / 4 * 3;
+    }
+    return bytes;
+}
+
+struct checkpoint *checkpoint_make(struct session *session, struct error *err) {
+    char path[SESSION_PATH_BYTES];
+    struct checkpoint *checkpoint = calloc(1, sizeof *checkpoint);
+    if (checkpoint == NULL) {
+        error_set(err, PA_INTERNAL, "a checkpoint: out of memory");
+        return NULL;
+    }
+    checkpoint->created_s = time(NULL);
+    checkpoint->turns = session->turns;
+    (void)snprintf(checkpoint->id, sizeof checkpoint->id, "c%u", ++session->last_checkpoint);
+    checkpoint_folder(session, checkpoint, path);
+    if (make_folder(path, err) != 0) {
+        free(checkpoint);
+        return NULL;
+    }
+    checkpoint->state = state_ref(session->state);
+    TAILQ_INSERT_TAIL(&session->checkpoints, checkpoint, link);
+    session->checkpoint_count++;
+    return checkpoint;
+}
+
+void checkpoint_end(struct session *session, struct checkpoint *checkpoint) {
+    char path[SESSION_PATH_BYTES];
+    checkpoint_folder(session, checkpoint, path);
+    folder_remove(path);
+    TAILQ_REMOVE(&session->checkpoints, checkpoint, link);
+    session->checkpoint_count--;
+    state_unref(session->all, checkpoint->state);
+    free(checkpoint);
+}
+
+static void remember_end(const struct session *session, const char *why) {
+    struct ended *ended = &session->all->ended[session->all->ended_count++ % MAX_ENDED];
+    memcpy(ended->id, session->id, sizeof ended->id);
+    memcpy(ended->owner, session->owner, sizeof ended->owner);
+    (void)snprintf(ended->why, sizeof ended->why, "%s", why);
+}
+
+/* Forgets it; its files stay. */
+static void release(struct session *session) {
+    struct sessions *all = session->all;
+    struct checkpoint *checkpoint;
+    while ((checkpoint = TAILQ_FIRST(&session->checkpoints)) != NULL)
+        checkpoint_end(session, checkpoint);
+    state_unref(all, session->state);
+    fd_closep(&session->input_fd);
+    json_decref(session->parameters);
+    TAILQ_REMOVE(&all->list, session, link);
+    all->count--;
+    free(session);
+}
+
+void session_end(struct session *session, const char *why) {
+    char path[SESSION_PATH_BYTES];
+    struct sessions *all = session->all;
+    struct line *line = session->line;
+    if (session->run != NULL) {
+        session->ending = true;
+        (void)session_interrupt(session);
+        return;
+    }
+    if (why != NULL) remember_end(session, why);
+    meta_path(session, path);
+    (void)unlink(path);
+    session_folder(session, "", path);
+    if (access(path, F_OK) == 0) folder_remove(path);
+    session_folder(session, ".output", path);
+    if (access(path, F_OK) == 0) folder_remove(path);
+    release(session);
+    line_unref(all, line);
+}
+
+/* Those that nobody has used for too long. */
+static int on_idle(sd_event_source *source, uint64_t now_us, void *context) {
+    struct sessions *all = context;
+    struct session *session, *next;
+    char why[96];
+    uint64_t now_ns = clock_now_ns(), most_ns = all->config->sessions_idle_seconds * NS_PER_SECOND;
+    for (session = TAILQ_FIRST(&all->list); session != NULL; session = next) {
+        next = TAILQ_NEXT(session, link);
+        if (now_ns - session->used_ns < most_ns) break;
+        if (session->busy) continue;
+        (void)snprintf(why, sizeof why, "it was idle for %llu s (sessions.idle_seconds)",
+                       (unsigned long long)all->config->sessions_idle_seconds);
+        session_end(session, why);
+    }
+    (void)now_us;
+    int result = sd_event_source_set_time_relative(source, IDLE_LOOK_US);
+    return result < 0 ? result : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static bool is_id(const char *text, size_t length) {
+    return length == SESSION_ID_BYTES - 1 && strspn(text, ID_LETTERS) >= length;
+}
+
+/* One of a former server. False if it is none, or cannot be used. */
+static bool restore(struct sessions *all, const char *line_path, const char *name,
+                    struct line *line) {
+    char path[SESSION_PATH_BYTES + NAME_MAX + 2], id[SESSION_ID_BYTES];
+    struct buffer bytes = {0};
+    struct error err = {0};
+    const char *dot = strrchr(name, '.');
+    if (dot == NULL || strcmp(dot, ".json") != 0 || !is_id(name, (size_t)(dot - name)))
+        return false;
+    (void)snprintf(id, sizeof id, "%.*s", SESSION_ID_BYTES - 1, name);
+    (void)snprintf(path, sizeof path, "%s/%s", line_path, name);
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    json_t *meta = fd >= 0 && buffer_read_fd(&bytes, fd, MAX_META_BYTES) == 0
+                       ? json_loadb((const char *)bytes.data, bytes.size, 0, NULL)
+                       : NULL;
+    buffer_fini(&bytes);
+    const char *owner = json_string_value(json_object_get(meta, "owner")),
+               *tool = json_string_value(json_object_get(meta, "tool")),
+               *parent = json_string_value(json_object_get(meta, "parent"));
+    json_t *parameters = json_object_get(meta, "parameters");
+    const struct tool *found = tool != NULL ? tool_find(tool) : NULL;
+    struct session *session = NULL;
+    if (owner != NULL && parent != NULL && json_is_object(parameters) && found != NULL &&
+        found->language != NULL)
+        session = new_session(all, id, line);
+    if (session != NULL) {
+        session->tool = found;
+        session->parameters = json_incref(parameters);
+        session->restored = true;
+        session->created_s = (time_t)json_integer_value(json_object_get(meta, "created"));
+        (void)snprintf(session->owner, sizeof session->owner, "%s", owner);
+        (void)snprintf(session->parent, sizeof session->parent, "%s", parent);
+        if (make_folders(session, &err) != 0)
+            log_event(LOG_ERROR, "sessions", "a session is not whole", {"error", err.text, 0});
+    }
+    json_decref(meta);
+    return session != NULL;
+}
+
+/* A line of descent; what is of no use is removed. */
+static void restore_line(struct sessions *all, const char *id) {
+    char path[SESSION_PATH_BYTES], checkpoints[SESSION_PATH_BYTES + 16];
+    struct dirent **entries = NULL;
+    struct line *line = calloc(1, sizeof *line);
+    if (line == NULL) return;
+    line->references = 1;
+    (void)snprintf(line->id, sizeof line->id, "%s", id);
+    (void)snprintf(path, sizeof path, "%s/%s", all->dir, id);
+    (void)snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", path);
+    if (access(checkpoints, F_OK) == 0) folder_empty(checkpoints);
+    int count = scandir(path, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        (void)restore(all, path, entries[i]->d_name, line);
+        free(entries[i]);
+    }
+    free(entries);
+    line_unref(all, line);
+}
+
+static void restore_all(struct sessions *all) {
+    struct dirent **entries = NULL;
+    int count = scandir(all->dir, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        if (is_id(name, strlen(name))) restore_line(all, name);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+/* The folder, and all above it that is not there. */
+static int make_dir(const char *dir, struct error *err) {
+    char path[SESSION_PATH_BYTES];
+    for (const char *slash = strchr(dir + 1, '/');; slash = strchr(slash + 1, '/')) {
+        (void)snprintf(path, sizeof path, "%.*s",
+                       slash != NULL ? (int)(slash - dir) : (int)strlen(dir), dir);
+        if (make_folder(path, err) != 0) return -1;
+        if (slash == NULL) return 0;
+    }
+}
+
+static int open_dir(struct sessions *all, const char *dir, struct error *err) {
+    const char *temp = getenv("TMPDIR");
+    int length = dir != NULL ? snprintf(all->dir, sizeof all->dir, "%s", dir)
+                             : snprintf(all->dir, sizeof all->dir, "%s/polyagent-sessions-XXXXXX",
+                                        temp != NULL ? temp : "/tmp");
+    if (length <= 0 || (size_t)length >= sizeof all->dir)
+        return error_set(err, PA_INVALID_ARGUMENT, "sessions.dir: the path is too long");
+    if (dir == NULL && mkdtemp(all->dir) == NULL)
+        return error_set_errno(err, PA_INTERNAL, errno, "make %s", all->dir);
+    if (dir != NULL && make_dir(dir, err) != 0) return -1;
+    all->is_temporary = dir == NULL;
+    all->lock_fd = open(all->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (all->lock_fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "open %s", all->dir);
+    if (flock(all->lock_fd, LOCK_EX | LOCK_NB) == 0) return 0;
+    return errno == EWOULDBLOCK
+               ? error_set(err, PA_INVALID_ARGUMENT,
+                           "sessions.dir: another server keeps its sessions in %s", all->dir)
+               : error_set_errno(err, PA_INTERNAL, errno, "lock %s", all->dir);
+}
+
+struct sessions *sessions_new(sd_event *event, struct remote *remote, const struct config *config,
+                              const struct tool_rules *rules, const char *dir, struct error *err) {
+    struct sessions *all = calloc(1, sizeof *all);
+    if (all == NULL) {
+        error_set(err, PA_INTERNAL, "sessions: out of memory");
+        return NULL;
+    }
+    *all = (struct sessions){
+        .event = event, .remote = remote, .config = config, .rules = rules, .lock_fd = -1};
+    TAILQ_INIT(&all->list);
+    if (open_dir(all, dir, err) == 0) {
+        int result = sd_event_add_time_relative(event, &all->idle, CLOCK_MONOTONIC, IDLE_LOOK_US,
+                                                IDLE_LOOK_US, on_idle, all);
+        if (result >= 0) {
+            if (!all->is_temporary) restore_all(all);
+            return all;
+        }
+        error_set_errno(err, PA_INTERNAL, -result, "sessions: watch the time");
+    }
+    sessions_free(all);
+    return NULL;
+}
+
+void sessions_free(struct sessions *all) {
+    struct session *session;
+    if (all == NULL) return;
+    while ((session = TAILQ_FIRST(&all->list)) != NULL) {
+        struct line *line = session->line;
+        session->run = NULL; /* it ends with the connection */
+        if (all->is_temporary) {
+            session_end(session, NULL);
+        } else {
+            release(session);
+            if (--line->references == 0) free(line);
+        }
+    }
+    sd_event_source_disable_unref(all->idle);
+    fd_closep(&all->lock_fd);
+    if (all->is_temporary && all->dir[0] != 0) (void)rmdir(all->dir);
+    free(all);
+}

@@ -1,0 +1,52 @@
+/* Files beneath a folder that a guest can write to: whatever it has put there, nothing outside is
+ * reached. Paths are those of a request: relative, or beneath /workspace. */
+#ifndef PA_TOOLS_FOLDER_H
+#define PA_TOOLS_FOLDER_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#define WORKSPACE_GUEST_PATH "/workspace"
+enum { FOLDER_MAX_PATH_BYTES = 1024, FOLDER_MAX_DEPTH = 16 };
+
+/* The path within the folder; NULL for one that is none. */
+const char *folder_path(const char *path);
+
+/* openat2() beneath `dir`, through no link; a descriptor or a negative errno. */
+int folder_open(int dir, const char *path, uint64_t flags);
+
+/* A file's bytes from its value in a request: text, or {"base64": TEXT}. -1 with `err`; `name` is
+ * for that. */
+int folder_bytes(const char *name, const json_t *value, struct buffer *bytes, struct error *err);
+
+/* Writes a file, and makes the folders that it lies in. One that is there is replaced only where
+ * `replace` is set, and only if it is a file. -1 with `err`. */
+int folder_write(int dir, const char *name, const struct buffer *bytes, bool replace,
+                 struct error *err);
+
+/* All of `files`, {PATH: value}; at most 1,000. NULL: none. */
+int folder_fill(int dir, const json_t *files, bool replace, struct error *err);
+
+/* A file's bytes, at most `most` of them. -1 with `err`: PA_NOT_FOUND, PA_INVALID_ARGUMENT. */
+int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, struct error *err);
+
+/* [{"path", "bytes", "modified"}] of the files, in order; NULL when memory runs out. */
+json_t *folder_list(int dir);
+
+/* What its files hold, and how many names there are. */
+void folder_usage(int dir, uint64_t *bytes, uint64_t *names);
+
+/* Copies files, folders and links; where the file system can, without copying bytes. -1 with `err`.
+ */
+int folder_copy(int from, int to, struct error *err);
+
+/* Removes all files in it. */
+void folder_empty(const char *path);
+
+/* Removes it, and what is in it; what cannot be removed is logged. */
+void folder_remove(const char *path);
+
+#endif
