@@ -168,6 +168,13 @@ void http_finish(struct request *r, unsigned status, json_t *answer) {
     wake(r);
 }
 
+void http_finish_bytes(struct request *r, struct buffer *bytes) {
+    r->pending = *bytes;
+    *bytes = (struct buffer){.data = NULL};
+    r->is_file = true;
+    http_finish(r, MHD_HTTP_OK, NULL);
+}
+
 /* Gives the library what is pending; without any, the connection sleeps. */
 static ssize_t read_events(void *context, uint64_t position, char *out, size_t most) {
     struct request *r = context;
@@ -268,6 +275,12 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     }
     if (r->state != REQUEST_DONE || r->status == 0) {
         return r->state == REQUEST_DONE ? MHD_NO : MHD_YES;
+    }
+    if (r->is_file) { /* `pending` lives as long as the response */
+        void *bytes = r->pending.data != NULL ? (void *)r->pending.data : "";
+        return queue(
+            r, r->status, "application/octet-stream", NULL,
+            MHD_create_response_from_buffer(r->pending.size, bytes, MHD_RESPMEM_MUST_COPY));
     }
     return r->answer != NULL                ? http_send_json(r, r->status, steal_ptr(r->answer))
            : r->status == MHD_HTTP_ACCEPTED ? http_send_empty(r, r->status)

@@ -47,6 +47,7 @@ struct request {
     /* DONE */
     unsigned status;
     json_t *answer; /* owned; NULL with status 0: the connection is closed */
+    bool is_file;   /* the answer is in `pending` */
     /* STREAMING */
     struct buffer pending; /* owned; events on their way */
     size_t sent;           /* of pending */
@@ -66,6 +67,8 @@ enum MHD_Result http_refuse(struct request *r, const struct error *err);
  * before: the client has hung up, or the server ends. */
 enum MHD_Result http_wait(struct request *r, void (*cancel)(void *), void *operation);
 void http_finish(struct request *r, unsigned status, json_t *answer);
+/* The same with a file's bytes, which are taken over. */
+void http_finish_bytes(struct request *r, struct buffer *bytes);
 
 /* The answer is a stream of events (text/event-stream, WHATWG HTML section 9.2). */
 enum MHD_Result http_stream(struct request *r, void (*cancel)(void *), void *operation);
@@ -79,6 +82,12 @@ bool http_accepts_events(const struct request *r);
 
 /* http_routes.c: answers a complete request. */
 enum MHD_Result http_route(struct request *r, const char *method, const char *path);
+/* Starts and callbacks of runs, for those whose answer is a run's result. */
+const struct service_callbacks *http_run_callbacks(bool streams);
+enum MHD_Result http_wait_for_run(struct request *r, struct service_run *run, bool streams);
+/* http_sessions.c */
+void http_session_methods(const char *path, char *out, size_t size);
+enum MHD_Result http_session(struct request *r, const char *method, const char *path);
 /* http_mcp.c */
 enum MHD_Result http_post_mcp(struct request *r);
 enum MHD_Result http_get_mcp(struct request *r);

@@ -118,6 +118,15 @@ static void resume_run(void *run) {
 static const struct service_callbacks whole = {.done = on_result},
                                       streamed = {.output = on_output, .done = on_last_event};
 
+const struct service_callbacks *http_run_callbacks(bool streams) {
+    return streams ? &streamed : &whole;
+}
+
+enum MHD_Result http_wait_for_run(struct request *r, struct service_run *run, bool streams) {
+    r->resume = streams ? resume_run : NULL;
+    return streams ? http_stream(r, cancel_run, run) : http_wait(r, cancel_run, run);
+}
+
 /* {"tool": NAME, "parameters": {...}} */
 static enum MHD_Result post_execute(struct request *r) {
     static const char *const keys[] = {"tool", "parameters", "session_id", NULL};
@@ -142,9 +151,7 @@ static enum MHD_Result post_execute(struct request *r) {
                             streams ? &streamed : &whole, r, &err);
     }
     json_decref(body);
-    if (run == NULL) return http_refuse(r, &err);
-    r->resume = streams ? resume_run : NULL;
-    return streams ? http_stream(r, cancel_run, run) : http_wait(r, cancel_run, run);
+    return run != NULL ? http_wait_for_run(r, run, streams) : http_refuse(r, &err);
 }
 
 static void on_task_update(void *context, const json_t *tool_call, const json_t *tool_result) {
@@ -243,6 +250,7 @@ static bool is_foreign_page(const struct request *r) {
 
 static enum MHD_Result refuse_method(struct request *r, const char *path) {
     char allowed[64] = "";
+    http_session_methods(path, allowed, sizeof allowed);
     for (size_t i = 0; i < ROUTES; i++) {
         if (strcmp(routes[i].path, path) != 0) continue;
         size_t length = strlen(allowed);
@@ -252,11 +260,23 @@ static enum MHD_Result refuse_method(struct request *r, const char *path) {
     return http_send_not_allowed(r, allowed);
 }
 
+/* Among "GET, POST". */
+static bool has_method(const char *methods, const char *method) {
+    size_t length = strlen(method);
+    const char *at = strstr(methods, method);
+    return length > 0 && at != NULL && (at[length] == 0 || at[length] == ',');
+}
+
 enum MHD_Result http_route(struct request *r, const char *method, const char *path) {
     struct error err = {.code = PA_DENIED};
     const struct route *found = NULL;
-    bool known = false, identified = identify(r);
+    static const struct route session = {.answer = NULL};
+    char methods[64];
+    bool identified = identify(r);
     if (strcmp(method, "HEAD") == 0) method = "GET"; /* the body is left out by the library */
+    http_session_methods(path, methods, sizeof methods);
+    bool known = methods[0] != 0;
+    if (known && has_method(methods, method)) found = &session;
     for (size_t i = 0; i < ROUTES && found == NULL; i++) {
         if (strcmp(routes[i].path, path) != 0) continue;
         known = true;
@@ -285,5 +305,5 @@ enum MHD_Result http_route(struct request *r, const char *method, const char *pa
         error_set(&err, PA_MODULE_TOO_LARGE, "the body is too large");
         return http_refuse(r, &err);
     }
-    return found->answer(r);
+    return found->answer != NULL ? found->answer(r) : http_session(r, method, path);
 }

@@ -13,7 +13,8 @@ static const char *const handshake_versions[] = {"2025-11-25", "2025-06-18", "20
 static const char per_request_version[] = "2026-07-28";
 static const char instructions[] =
     "Runs programs in fresh WebAssembly sandboxes, without network or files of the host. A result "
-    "tells status, exit_code, stdout and stderr; what a program needs to show, it must print.";
+    "tells status, exit_code, stdout, stderr and the last expression's value. Variables and files "
+    "last in sessions: session_open, then session_id.";
 enum { SCOPE_BYTES = 96, LIST_TTL_MS = 300000 };
 
 struct mcp {
@@ -110,17 +111,25 @@ static json_t *discover(void) {
                      server_info());
 }
 
+static json_t *output_schema(bool runs) {
+    if (!runs)
+        return json_pack("{s:s, s:[s], s:{s:{s:s}}}", "type", "object", "required", "status",
+                         "properties", "status", "type", "string");
+    return json_pack("{s:s, s:[s, s, s], s:{s:{s:s}, s:{s:s}, s:{s:s}}}", "type", "object",
+                     "required", "status", "exit_code", "usage", "properties", "status", "type",
+                     "string", "exit_code", "type", "integer", "usage", "type", "object");
+}
+
 static json_t *list_tools(const struct mcp *mcp, bool per_request) {
     json_t *list = json_array();
     for (const struct tool *tool = tools; tool->name != NULL; tool++) {
+        bool runs = tool->prepare != NULL;
         json_t *entry = json_pack(
-            "{s:s, s:s, s:s, s:O, s:{s:s, s:[s, s, s], s:{s:{s:s}, s:{s:s}, s:{s:s}}},"
-            " s:{s:b, s:b, s:b, s:b}}",
-            "name", tool->name, "title", tool->title, "description", tool->description,
-            "inputSchema", mcp->service->rules.schemas[tool - tools], "outputSchema", "type",
-            "object", "required", "status", "exit_code", "usage", "properties", "status", "type",
-            "string", "exit_code", "type", "integer", "usage", "type", "object", "annotations",
-            "readOnlyHint", 1, "destructiveHint", 0, "idempotentHint", 1, "openWorldHint", 0);
+            "{s:s, s:s, s:s, s:O, s:o, s:{s:b, s:b, s:b, s:b}}", "name", tool->name, "title",
+            tool->title, "description", tool->description, "inputSchema",
+            mcp->service->rules.schemas[tool - tools], "outputSchema", output_schema(runs),
+            "annotations", "readOnlyHint", runs, "destructiveHint",
+            strcmp(tool->name, "session_close") == 0, "idempotentHint", runs, "openWorldHint", 0);
         if (json_array_append_new(list, entry) != 0) {
             json_decref(list);
             return NULL;
@@ -158,8 +167,17 @@ static json_t *call_result(json_t *run, bool per_request) {
     const char *status = json_string_value(json_object_get(run, "status"));
     bool failed = status == NULL || strcmp(status, "OK") != 0 ||
                   json_integer_value(json_object_get(run, "exit_code")) != 0;
+    if (json_object_get(run, "usage") == NULL) { /* no run's: a session's affairs */
+        char *text = json_dumps(run, JSON_COMPACT);
+        if (text != NULL)
+            (void)json_array_append_new(content,
+                                        json_pack("{s:s, s:s}", "type", "text", "text", text));
+        free(text);
+        failed = status == NULL || strcmp(status, "OK") != 0;
+    }
     add_text(content, json_object_get(run, "stdout"));
     add_text(content, json_object_get(run, "stderr"));
+    add_text(content, json_object_get(run, "result"));
     add_text(content, json_object_get(json_object_get(run, "error"), "message"));
     add_images(content, json_object_get(run, "artifacts"));
     return complete(json_pack("{s:o, s:o, s:b}", "content", content, "structuredContent", run,

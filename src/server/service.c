@@ -242,8 +242,9 @@ static void on_done(void *context, const struct pa_result *result, const struct 
         all = NULL;
     }
     uint64_t wall_ns = count(run, result);
-    if (run->session != NULL) sessions_leave(run->session, result->status, node, all);
-    run->callbacks->done(run->context, result->status, with_id(all, &run->caller));
+    enum pa_status status = result->status;
+    if (run->session != NULL) status = sessions_leave(run->session, status, node, all);
+    run->callbacks->done(run->context, status, with_id(all, &run->caller));
     log_end(run, result, wall_ns); /* the client does not wait for it */
     release(run);
 }
@@ -276,6 +277,7 @@ static int start_turn(struct service_run *run, const json_t *parameters, struct 
         call.job.limits.workspace_inodes = turn.free_names;
         if (turn.input_fd >= 0) {
             call.job.stdin_data = NULL;
+            call.job.stdin_bytes = 0;
             call.job.stdin_fd = turn.input_fd;
         }
         run->remote = remote_start(&service->remote, run->caller.name, &call, &turn.node,
@@ -312,7 +314,6 @@ static int answer_session_call(struct service_run *run, const json_t *parameters
         sessions_call(service->sessions, run->caller.name, &tools[run->tool], parameters, err);
     if (run->answer == NULL) return -1;
     (void)json_object_set_new(run->answer, "status", json_string("OK"));
-    (void)json_object_set_new(run->answer, "exit_code", json_integer(0));
     int result = sd_event_add_defer(service->event, &run->answering, on_answer, run);
     return result >= 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "answer");
 }
@@ -362,7 +363,7 @@ void service_pause(struct service_run *run, bool paused) {
 
 void service_cancel(struct service_run *run) {
     if (run->remote != NULL) remote_cancel(run->remote);
-    if (run->session != NULL) sessions_leave(run->session, PA_INTERNAL, 0, NULL);
+    if (run->session != NULL) (void)sessions_leave(run->session, PA_INTERNAL, 0, NULL);
     run->service->metrics.in_flight--;
     log_event(LOG_INFO, run->caller.interface, "run cancelled",
               {"request_id", run->caller.request_id, 0},

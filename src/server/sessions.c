@@ -26,9 +26,8 @@ static const char *text_of(const json_t *parameters, const char *name) {
 }
 
 /* The session by its id, for whoever opened it. */
-static struct session *find(struct sessions *all, const char *owner, const json_t *parameters,
+static struct session *find(struct sessions *all, const char *owner, const char *id,
                             struct error *err) {
-    const char *id = text_of(parameters, "session_id");
     struct session *session = session_by_id(all, id);
     if (session != NULL && strcmp(session->owner, owner) == 0) return session;
     const struct ended *ended = session_ended(all, id);
@@ -41,7 +40,7 @@ static struct session *find(struct sessions *all, const char *owner, const json_
 
 static struct session *find_idle(struct sessions *all, const char *owner, const json_t *parameters,
                                  struct error *err) {
-    struct session *session = find(all, owner, parameters, err);
+    struct session *session = find(all, owner, text_of(parameters, "session_id"), err);
     if (session == NULL || !session->busy) return session;
     error_set(err, PA_OVERLOADED, "session_id: the session %s is in a turn; retry in 100 ms",
               session->id);
@@ -346,7 +345,7 @@ json_t *sessions_call(struct sessions *all, const char *owner, const struct tool
         return answer_with(call_checkpoint(all, owner, parameters, err), err);
     if (strcmp(what, "rollback") == 0)
         return answer_with(call_rollback(all, owner, parameters, err), err);
-    struct session *session = find(all, owner, parameters, err);
+    struct session *session = find(all, owner, text_of(parameters, "session_id"), err);
     if (session == NULL) return NULL;
     json_t *answer = NULL;
     if (strcmp(what, "info") == 0) {
@@ -365,6 +364,12 @@ json_t *sessions_call(struct sessions *all, const char *owner, const struct tool
         answer = call_get_file(session, parameters, err);
     }
     return answer_with(answer, err);
+}
+
+const char *sessions_runner(struct sessions *all, const char *owner, const char *id,
+                            struct error *err) {
+    const struct session *session = find(all, owner, id, err);
+    return session != NULL ? session->tool->name : NULL;
 }
 
 /* The turn's own parameters upon the session's. */
@@ -520,7 +525,8 @@ static void tell_interrupted(json_t *result) {
     (void)json_object_set_new(result, "error", json_null());
 }
 
-void sessions_leave(struct session *session, enum pa_status status, uint64_t node, json_t *result) {
+enum pa_status sessions_leave(struct session *session, enum pa_status status, uint64_t node,
+                              json_t *result) {
     struct sessions *all = session->all;
     char output[SESSION_PATH_BYTES];
     bool kept = status == PA_OK && node != 0, restarted = session->restored && kept;
@@ -550,12 +556,13 @@ void sessions_leave(struct session *session, enum pa_status status, uint64_t nod
         state_unref(all, session->state);
         session->state = NULL;
     }
-    if (result != NULL) {
-        bool interrupted = session->interrupted && status != PA_OK;
-        if (interrupted) tell_interrupted(result);
-        tell(session, kept, restarted, interrupted ? PA_OK : status, result);
+    if (result != NULL && session->interrupted && status != PA_OK) {
+        tell_interrupted(result);
+        status = PA_OK;
     }
+    if (result != NULL) tell(session, kept, restarted, status, result);
     session->interrupted = false;
     session_touch(session);
     sessions_abandon(session);
+    return status;
 }

@@ -63,10 +63,16 @@ void sessions_started(struct session_turn *turn, struct remote_run *run);
 void session_turn_fini(struct session_turn *turn);
 
 /* The turn has ended, and come to `node` (0: nowhere). Adds to `result` (NULL: nobody waits for it)
- * where the session stands now; takes over what is in its /output. */
-void sessions_leave(struct session *session, enum pa_status status, uint64_t node, json_t *result);
+ * where the session stands now; takes what is in its /output. The status that the result has then:
+ * an interrupted turn is no failure. */
+enum pa_status sessions_leave(struct session *session, enum pa_status status, uint64_t node,
+                              json_t *result);
 /* It was never begun. */
 void sessions_abandon(struct session *session);
+
+/* The tool that runs its turns; NULL with `err`. */
+const char *sessions_runner(struct sessions *sessions, const char *owner, const char *id,
+                            struct error *err);
 
 /* How many there are, for metrics. */
 unsigned sessions_count(const struct sessions *sessions);

@@ -408,8 +408,11 @@ static int open_dir(struct sessions *all, const char *dir, struct error *err) {
     if (all->lock_fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "open %s", all->dir);
     if (flock(all->lock_fd, LOCK_EX | LOCK_NB) == 0) return 0;
     return errno == EWOULDBLOCK
-               ? error_set(err, PA_INVALID_ARGUMENT,
-                           "sessions.dir: another server keeps its sessions in %s", all->dir)
+               ? error_set(
+                     err, PA_INVALID_ARGUMENT,
+                     "sessions.dir: another server keeps its sessions in %s; give this one another "
+                     "folder",
+                     all->dir)
                : error_set_errno(err, PA_INTERNAL, errno, "lock %s", all->dir);
 }
 

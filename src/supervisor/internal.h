@@ -216,7 +216,7 @@ void slot_free_all(struct supervisor *supervisor);
 /* 0; -1 with `err`. Ends as WAITING, or is failed. */
 int node_request(struct supervisor_run *run, struct error *err);
 void node_made(struct worker *worker);
-void node_unmade(struct worker *worker); /* its process is gone */
+void node_unmade(struct worker *worker);     /* its process is gone */
 int node_new(struct supervisor *supervisor); /* for the supervisor's start */
 /* A message on the channel of a node. */
 void node_message(struct worker *worker);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long a session that rests keeps a copy ready: agents think for seconds, people for minutes. */
+/* How long a session that rests keeps a copy ready: agents think for seconds, people for minutes.
+ */
 enum { SPARE_MS = 5000, LOOK_US = 1000000 };
 
 static void release_spare(struct worker *node) {

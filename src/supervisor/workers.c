@@ -73,7 +73,8 @@ static int request(struct zygote_process *zygote, struct supervisor_run *run, st
     }
     int result = wire_pair(pair);
     if (result == 0) {
-        const struct zygote_request request = {.slot = worker->slot->number, .stays = !worker->is_spare};
+        const struct zygote_request request = {.slot = worker->slot->number,
+                                               .stays = !worker->is_spare};
         const struct iovec part = {(void *)(uintptr_t)&request, sizeof request};
         const int fds[] = {pair[1], worker->slot->report_fd};
         worker->channel = pair[0];

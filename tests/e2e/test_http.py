@@ -91,7 +91,7 @@ def test_bad_bodies_get_their_status(front, body, status, name, text):
 def test_paths_and_methods(front):
     assert json.loads(request(front, "GET", "/health").text) == {"status": "ok"}
     assert request(front, "GET", "/ready").status == 200
-    assert {t["name"] for t in json.loads(request(front, "GET", "/tools/list").text)["tools"]} == {
+    assert {t["name"] for t in json.loads(request(front, "GET", "/tools/list").text)["tools"]} >= {
         "code_executor", "python_wasi_runner", "javascript_wasi_runner"}
     assert request(front, "GET", "/nope").status == 404
     document = json.loads(request(front, "GET", "/openapi.json").text)

@@ -35,7 +35,7 @@ def stdio(*options):
 async def use(client):
     """What every transport and revision has to give."""
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert set(tools) == {"code_executor", "python_wasi_runner", "javascript_wasi_runner"}
+    assert set(tools) >= {"code_executor", "python_wasi_runner", "javascript_wasi_runner"}
     assert tools["python_wasi_runner"].input_schema["required"] == ["code"] and tools["code_executor"].title
     assert tools["python_wasi_runner"].annotations.destructive_hint is False
     result = await client.call_tool("python_wasi_runner", {"code": "print(input())", "stdin": "hé"})
@@ -49,8 +49,16 @@ async def use(client):
     result = await client.call_tool("python_wasi_runner", {"code": "", "stdn": ""})
     assert result.is_error and "did you mean stdin?" in result.content[0].text
     result = await client.call_tool("python_wasi_runner", {"code": f"open('/output/dot.png', 'wb').write({PNG!r})\nopen('/output/t.csv', 'w').write('1,2')"})
-    assert [(c.type, c.mime_type) for c in result.content if c.type == "image"] == [("image", "image/png")]
-    assert base64.b64decode(result.content[0].data) == PNG and len(result.structured_content["artifacts"]) == 2
+    (image,) = [c for c in result.content if c.type == "image"]
+    assert image.mime_type == "image/png" and base64.b64decode(image.data) == PNG and len(result.structured_content["artifacts"]) == 2
+    opened = await client.call_tool("session_open", {})
+    turn = {"session_id": opened.structured_content["session_id"]}
+    assert not opened.is_error and turn["session_id"] in opened.content[0].text
+    await client.call_tool("python_wasi_runner", {"code": "x = 6", **turn})
+    result = await client.call_tool("python_wasi_runner", {"code": "x * 7", **turn})
+    assert [c.text for c in result.content] == ["42"] and result.structured_content["session_state"] == "kept"
+    assert not (await client.call_tool("session_close", turn)).is_error
+    assert "has ended" in (await client.call_tool("session_info", turn)).content[0].text
     with pytest.raises(MCPError, match="no such tool"):
         await client.call_tool("nope", {})
     seen = []

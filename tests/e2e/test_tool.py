@@ -147,5 +147,5 @@ def test_bad_json_and_usage_are_one_line():
 def test_parameters_by_stdin_and_the_list():
     assert json.loads(run("tool", "python_wasi_runner", stdin='{"code": "print(5)"}').out)["stdout"] == "5\n"
     tools = {t["name"]: t for t in json.loads(run("tool", "--list").out)["tools"]}
-    assert set(tools) == {"code_executor", "python_wasi_runner", "javascript_wasi_runner"}
+    assert set(tools) >= {"code_executor", "python_wasi_runner", "javascript_wasi_runner"}
     assert all(t["description"] and t["input_schema"]["type"] == "object" for t in tools.values())

@@ -1,0 +1,470 @@
+"""Promise: a session keeps variables, imports and files from turn to turn, branches and goes back; how a turn ends, and whether
+the state survived, is said plainly; nobody else gets at it; and files outlive the server."""
+import hashlib
+import http.client
+import json
+import os
+import pathlib
+import signal
+import threading
+import time
+
+import pytest
+from server import Server, children, settled
+
+
+class Api:
+    """JSON over HTTP, as somebody."""
+
+    def __init__(self, server, token=None):
+        self.server, self.token = server, token
+
+    def raw(self, method, path, body=None, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        answer = response.status, response.read()
+        connection.close()
+        return answer
+
+    def __call__(self, method, path, body=None, status=200):
+        got, answer = self.raw(method, path, json.dumps(body) if body is not None else None)
+        assert got == status, (got, answer)
+        return json.loads(answer)
+
+    def open(self, **parameters):
+        return Session(self, self("POST", "/sessions", parameters)["session_id"])
+
+
+class Session:
+    def __init__(self, api, id):
+        self.api, self.id = api, id
+
+    def __call__(self, action, status=200, **body):
+        return self.api("POST", f"/sessions/{self.id}/{action}", body, status)
+
+    def run(self, code, status=200, **more):
+        return self("run", status, code=code, **more)
+
+    def value(self, code):
+        """What an expression is there."""
+        answer = self.run(code)
+        assert (answer["status"], answer["exit_code"]) == ("OK", 0), answer
+        return answer.get("result")
+
+    def close(self):
+        return self.api("DELETE", f"/sessions/{self.id}")
+
+    def later(self, code, **more):
+        """A turn in the background: a function that waits for its result."""
+        box = {}
+        thread = threading.Thread(target=lambda: box.update(result=self.run(code, **more)))
+        thread.start()
+        time.sleep(0.3)
+
+        def wait():
+            thread.join(60)
+            return box["result"]
+
+        return wait
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("sessions"), http=True, grpc=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def api(server):
+    api = Api(server)
+    yield api
+    for session in api("GET", "/sessions")["sessions"]:
+        api("DELETE", f"/sessions/{session['session_id']}")
+    assert api("GET", "/sessions")["sessions"] == []
+
+
+@pytest.fixture
+def session(api):
+    return api.open()
+
+
+def test_turns_share_variables_imports_functions_and_files(session):
+    assert session.run("import math\nx = 41\ndef f(y): return x + y")["session_state"] == "kept"
+    assert session.value("f(1) + math.floor(0.5)") == "42"
+    assert session.value("open('a.txt', 'w').write('hello')") == "5"
+    assert session.value("import os\nos.getcwd(), open('/workspace/a.txt').read()") == "('/workspace', 'hello')"
+    assert session.value("x += 1") is None and session.value("x") == "42"
+    handle = session.run("g = open('a.txt'); g.read(2)")["result"]
+    assert (handle, session.value("g.read()")) == ("'he'", "'llo'")
+    assert session.value("__name__") == "'__main__'"
+
+
+def test_tracebacks_name_the_turn(session):
+    session.run("def f():\n    return 1 / 0\n")
+    error = session.run("# a line\nf()")
+    assert error["exit_code"] == 1 and error["session_state"] == "kept"
+    assert 'File "<code 2>", line 2, in <module>\n    f()' in error["stderr"]
+    assert 'File "<code>", line 2, in f\n    return 1 / 0' in error["stderr"]
+
+
+def test_what_an_error_has_done_before_it_stays(session):
+    assert session.run("x = 1\nraise SystemExit(7)")["exit_code"] == 7
+    assert session.run("x = 2\nraise ValueError('no')")["exit_code"] == 1
+    assert session.value("x") == "2"
+
+
+@pytest.mark.parametrize("code, more, status", [
+    ("x = 9\nwhile True: pass", {"execution_timeout_ms": 300}, "TIMEOUT"),
+    ("x = 9\nwhile True: pass", {"cpu_time_ms": 200}, "TIMEOUT"),
+    ("x = 9\nimport time; time.sleep(60)", {"execution_timeout_ms": 300}, "TIMEOUT"),
+    ("x = 9\nwhile True: print('y' * 1000)", {"output_limit_bytes": 10000}, "OUTPUT_LIMIT"),
+    ("x = 9\nimport os; os._exit(3)", {}, "OK"),
+    ("x = 9\nimport os; os.abort()", {}, "TRAP")])
+def test_a_turn_that_is_stopped_leaves_the_state_as_it_was(session, code, more, status):
+    session.run("x = 5\nopen('kept', 'w').close()")
+    answer = session.run(code, **more)
+    assert answer["status"] == status and answer["session_state"] == "unchanged", answer
+    assert "as before this turn" in answer["session_note"]
+    if status != "OK":
+        assert "as before this turn" in answer["error"]["message"]
+    assert session.value("x, __import__('os').listdir()") == "(5, ['kept'])"
+
+
+def test_a_first_turn_that_fails_leaves_a_fresh_session(session):
+    assert session.run("x = 1\nwhile True: pass", execution_timeout_ms=300)["session_state"] == "unchanged"
+    assert session.value("'x' in globals()") == "False"
+
+
+def test_memory_is_bounded_over_all_turns(api):
+    session = api.open(memory_limit_bytes=64 << 20)
+    assert session.value("a = bytearray(20 << 20)\nlen(a)") == str(20 << 20)
+    answer = session.run("b = bytearray(60 << 20)")
+    assert answer["status"] in ("OK", "MEMORY_LIMIT") and (answer["exit_code"] == 1 or answer["error"])
+    assert session.value("len(a)") == str(20 << 20)
+    assert "belongs to the session" in session.run("1", 400, memory_limit_bytes=1 << 30)["error"]["message"]
+
+
+def test_random_numbers_go_on(api, session):
+    """They are not those of another session, nor are they seeded anew behind the program's back."""
+    other = api.open()
+    assert session.value("import random\nrandom.random()") != other.value("import random\nrandom.random()")
+    session.run("random.seed(7)")
+    first = [session.value("random.random()") for _ in range(3)]
+    assert len(set(first)) == 3
+    session.run("random.seed(7)")
+    assert [session.value("random.random()") for _ in range(3)] == first
+
+
+def test_branches_go_their_own_ways(session):
+    session.run("x = [1]\nopen('f', 'w').write('base')\nimport os\nos.mkdir('d')\nos.symlink('f', 'l')")
+    names = [s["session_id"] for s in session("fork", count=3)["sessions"]]
+    branches = [Session(session.api, name) for name in names]
+    assert len(set(names + [session.id])) == 4
+    for number, branch in enumerate(branches):
+        assert branch.value(f"x.append({number})\nopen('f', 'a').write(str({number}))\nx") == f"[1, {number}]"
+    assert session.value("x, open('f').read()") == "([1], 'base')"
+    assert branches[2].value("open('l').read(), sorted(os.listdir())") == "('base2', ['d', 'f', 'l'])"
+    grandchild = Session(session.api, branches[1]("fork")["sessions"][0]["session_id"])
+    branches[1].close()
+    session.close()
+    assert grandchild.value("x") == "[1, 1]" and grandchild.value("x.append(5)\nx") == "[1, 1, 5]"
+    lineage = {s["session_id"]: s["parent"] for s in session.api("GET", "/sessions")["sessions"]}
+    assert lineage[grandchild.id] == names[1] and lineage[names[0]] == session.id
+
+
+def test_branches_run_at_once(session):
+    session.run("import time\nx = 1")
+    branches = [Session(session.api, s["session_id"]) for s in session("fork", count=4)["sessions"]]
+    waits = [branch.later(f"time.sleep(1)\nx += {number}") for number, branch in enumerate(branches)]
+    assert [wait()["session_state"] for wait in waits] == ["kept"] * 4
+    assert [branch.value("x") for branch in branches] == ["1", "2", "3", "4"]
+
+
+def test_checkpoints(session):
+    session.run("x = 1\nopen('f', 'w').write('one')")
+    first = session("checkpoint")["checkpoint_id"]
+    session.run("x = 2\nopen('f', 'w').write('two')\nopen('g', 'w').close()")
+    second = session("checkpoint")["checkpoint_id"]
+    session.run("x = 3")
+    session("rollback", checkpoint_id=first)
+    assert session.value("import os\nx, open('f').read(), os.listdir()") == "(1, 'one', ['f'])"
+    session("rollback", checkpoint_id=second)
+    assert session.value("import os\nx, open('f').read(), sorted(os.listdir())") == "(2, 'two', ['f', 'g'])"
+    branch = Session(session.api, session("fork", checkpoint_id=first)["sessions"][0]["session_id"])
+    assert branch.value("x, open('f').read()") == "(1, 'one')"
+    assert "no checkpoint c99" in session("rollback", 404, checkpoint_id="c99")["error"]["message"]
+    assert [c["checkpoint_id"] for c in session.api("GET", f"/sessions/{session.id}")["checkpoints"]] == [first, second]
+
+
+def test_a_checkpoint_of_nothing(session):
+    empty = session("checkpoint")["checkpoint_id"]
+    session.run("x = 1\nopen('f', 'w').close()")
+    session("rollback", checkpoint_id=empty)
+    assert session.value("'x' in globals(), __import__('os').listdir()") == "(False, [])"
+
+
+def test_one_turn_at_a_time(session):
+    session.run("import time")
+    wait = session.later("time.sleep(1.5)\ny = 1")
+    for action in ("run", "fork", "checkpoint"):
+        answer = session(action, 429, **({"code": "1"} if action == "run" else {}))
+        assert answer["status"] == "OVERLOADED" and "retry in" in answer["error"]["message"]
+    assert session.api("GET", f"/sessions/{session.id}")["state"] == "busy"
+    assert wait()["session_state"] == "kept" and session.value("y") == "1"
+
+
+def test_input_while_the_program_runs(session):
+    wait = session.later("name = input('who? ')\nrest = __import__('sys').stdin.read()\nprint(name, rest)", stdin="Ad",
+                         stdin_stream=True)
+    assert session("input", data="a\nü")["accepted_bytes"] == 4
+    time.sleep(0.1)
+    session("input", data="!\n", eof=True)
+    assert wait()["stdout"] == "who? Ada ü!\n\n"
+    assert "takes input" in session("input", 400, data="x")["error"]["message"]
+    assert session.value("name") == "'Ada'"
+
+
+def test_interrupting(session):
+    session.run("x = 1")
+    wait = session.later("print('began')\nx = 2\nwhile True: pass")
+    assert session("interrupt")["interrupted"] is True
+    answer = wait()
+    assert (answer["exit_code"], answer["stdout"], answer["interrupted"]) == (130, "began\n", True), answer
+    assert answer["session_state"] == "unchanged" and session.value("x") == "1"
+    assert session("interrupt")["interrupted"] is False
+
+
+def test_hanging_up_ends_the_turn_and_keeps_the_session(session):
+    session.run("x = 1")
+    connection = http.client.HTTPConnection("127.0.0.1", session.api.server.port, timeout=30)
+    connection.request("POST", f"/sessions/{session.id}/run", json.dumps({"code": "x = 2\nwhile True: pass"}))
+    time.sleep(0.3)
+    connection.close()
+    for _ in range(50):
+        if session.api("GET", f"/sessions/{session.id}")["state"] != "busy":
+            break
+        time.sleep(0.1)
+    assert session.value("x") == "1"
+
+
+def test_closing_in_the_middle_of_a_turn(session):
+    wait = session.later("while True: pass")
+    session.close()
+    assert wait()["exit_code"] == 130
+    assert "has ended: it was closed" in session.run("1", 404)["error"]["message"]
+
+
+def test_output_streams(session):
+    connection = http.client.HTTPConnection("127.0.0.1", session.api.server.port, timeout=30)
+    connection.request("POST", f"/sessions/{session.id}/run", json.dumps({"code": "import time\nprint('a')\ntime.sleep(0.4)\nprint('b')\n5"}),
+                       {"Accept": "text/event-stream"})
+    response, times = connection.getresponse(), []
+    for line in response:
+        if line.startswith(b"data:"):
+            times.append((time.monotonic(), json.loads(line[5:])))
+    assert [event.get("text") for _, event in times[:2]] == ["a\n", "b\n"] and times[1][0] - times[0][0] > 0.3
+    assert times[2][1]["result"] == "5" and times[2][1]["session_state"] == "kept"
+    connection.close()
+
+
+def test_files_come_and_go(session):
+    api, base = session.api, f"/sessions/{session.id}/files"
+    assert api.raw("PUT", f"{base}/data/t%C3%BC.bin", b"\0\xff\n")[0] == 200
+    api("POST", base, {"files": {"a.txt": "text", "/workspace/b": {"base64": "AAE="}}})
+    assert {f["path"]: f["bytes"] for f in api("GET", base)["files"]} == {"a.txt": 4, "b": 2, "data/tü.bin": 3}
+    assert session.value("open('data/tü.bin', 'rb').read()") == repr(b"\0\xff\n")
+    assert api.raw("GET", f"{base}/data/t%C3%BC.bin") == (200, b"\0\xff\n")
+    api.raw("PUT", f"{base}/a.txt", b"new")
+    assert api.raw("GET", f"{base}/a.txt") == (200, b"new") and session.value("open('a.txt').read()") == "'new'"
+    session.run("1", files={"c/d": "in a turn"})
+    assert session.value("open('c/d').read()") == "'in a turn'"
+    for path, status in [("nothing", 404), ("data", 404), ("..%2Fx", 400), ("%2Fetc%2Fpasswd", 400)]:
+        assert api.raw("GET", f"{base}/{path}")[0] == status, path
+
+
+def test_files_of_the_host_are_out_of_reach(session):
+    """Whatever the guest leaves in its workspace, the server follows no link of it."""
+    session.run("import os\nos.symlink('../../..', 'up')\nos.symlink('target', 'l')\nos.mkdir('dir')")
+    api, base = session.api, f"/sessions/{session.id}/files"
+    for path in ("up", "up/etc/passwd", "l"):
+        assert api.raw("GET", f"{base}/{path}")[0] == 404
+    assert api.raw("PUT", f"{base}/up/x", b"1")[0] == 400 and api.raw("PUT", f"{base}/dir", b"1")[0] == 400
+    assert api.raw("PUT", f"{base}/l", b"a file now")[0] == 200
+    assert session.value("os.path.islink('l'), os.path.exists('target')") == "(False, False)"
+    copy = Session(api, session("fork")["sessions"][0]["session_id"])
+    assert copy.value("os.readlink('up')") == "'../../..'"
+
+
+def test_the_workspace_has_a_quota(tmp_path):
+    server = Server(tmp_path, http=True, env={"POLYAGENT_WASI_WORKSPACE_BYTES": "100000", "POLYAGENT_WASI_WORKSPACE_INODES": "10"})
+    session = Api(server).open()
+    assert session.run("open('a', 'wb').write(b'x' * 60000)")["result"] == "60000"
+    full = session.run("open('b', 'wb').write(b'x' * 60000)")
+    assert full["exit_code"] == 1 and "OSError" in full["stderr"] and "ENOSPC" not in full["stdout"]
+    assert session.run("for i in range(20): open(f'n{i}', 'w').close()")["exit_code"] == 1
+    assert "quota" in session("files", 400, files={"big": "x" * 90000})["error"]["message"]
+    server.stop()
+
+
+def test_artifacts_of_a_turn(session):
+    made = session.run("open('/output/r.csv', 'w').write('a,b')")["artifacts"]
+    assert [(a["name"], a["mime"]) for a in made] == [("r.csv", "text/csv")]
+    assert "artifacts" not in session.run("import os\nos.listdir('/output')") and session.value("os.listdir('/output')") == "[]"
+
+
+def test_javascript(api):
+    session = api.open(language="javascript")
+    assert session.value("let x = 5; const f = (y) => x + y; 'ok'") == '"ok"'
+    assert session.value("x += 1; f(1)") == "7"
+    late = session.run("setTimeout(() => { x = 50; console.log('late') }, 30); 0")
+    assert (late["stdout"], late["result"]) == ("late\n", "0") and session.value("x") == "50"
+    failed = session.run("x = 51; throw new TypeError('bad')")
+    assert failed["exit_code"] == 1 and "TypeError: bad" in failed["stderr"] and failed["session_state"] == "kept"
+    assert session.value("await Promise.resolve(x)") == "51"
+    assert session.run("while (true) {}", execution_timeout_ms=300)["session_state"] == "unchanged"
+    branch = Session(api, session("fork")["sessions"][0]["session_id"])
+    assert branch.value("++x") == "52" and session.value("x") == "51"
+    assert "for javascript_wasi_runner" in api("POST", "/tools/execute", {
+        "tool": "python_wasi_runner", "parameters": {"code": "1", "session_id": session.id}}, 400)["error"]["message"]
+
+
+def test_the_tool_alone_is_enough(api):
+    def call(code, **more):
+        return api("POST", "/tools/execute", {"tool": "python_wasi_runner", "parameters": {"code": code, **more}})
+
+    first = call("x = 6", session_id="new")
+    assert first["session_state"] == "kept"
+    assert call("x * 7", session_id=first["session_id"])["result"] == "42"
+
+
+def test_bad_requests_leave_nothing(session):
+    api = session.api
+    for body, status, text in [({"language": "cobol"}, 400, "language"), ({"langage": "python"}, 400, "did you mean language"),
+                               ({"interpreter": "nothing"}, 404, "interpreter"), ({"files": {"../x": "1"}}, 400, "files"),
+                               ({"memory_limit_bytes": 1}, 400, "memory_limit_bytes")]:
+        assert text in api("POST", "/sessions", body, status)["error"]["message"]
+    assert len(api("GET", "/sessions")["sessions"]) == 1
+    assert "code: missing" in session("run", 400)["error"]["message"]
+    assert "deterministic: belongs" in session.run("1", 400, deterministic=True)["error"]["message"]
+    assert session.run("1", 400, stdinn="x")["status"] == "INVALID_ARGUMENT"
+    assert "count" in session("fork", 400, count=1000)["error"]["message"]
+    assert api.raw("GET", "/sessions/" + "0" * 24)[0] == 404 and api.raw("GET", "/sessions/x/y/z")[0] == 404
+    assert api.raw("PATCH", f"/sessions/{session.id}")[0] == 405
+    assert session.value("1 + 1") == "2"
+
+
+def test_only_its_credential_may_touch_it(tmp_path):
+    tokens = "".join(f"{name}:{hashlib.sha256(name.encode()).hexdigest()}\n" for name in ("alice", "bob"))
+    (tmp_path / "tokens").write_text(tokens)
+    (tmp_path / "c.yaml").write_text(f"server: {{auth: {{tokens_file: '{tmp_path}/tokens'}}}}\n")
+    server = Server(tmp_path, "--config", tmp_path / "c.yaml", http=True)
+    alice, bob = Api(server, "alice"), Api(server, "bob")
+    session = alice.open()
+    session.run("secret = 1")
+    theirs = Session(bob, session.id)
+    for action, body in [("run", {"code": "secret"}), ("fork", {}), ("checkpoint", {}), ("rollback", {"checkpoint_id": "c1"}),
+                         ("interrupt", {}), ("input", {"data": "x"}), ("files", {"files": {"a": "1"}})]:
+        assert "there is no session" in theirs(action, 404, **body)["error"]["message"]
+    assert bob("GET", "/sessions")["sessions"] == [] and bob.raw("DELETE", f"/sessions/{session.id}")[0] == 404
+    assert bob.raw("GET", f"/sessions/{session.id}")[0] == 404 and bob.raw("GET", f"/sessions/{session.id}/files/a")[0] == 404
+    session.close()
+    assert "there is no session" in theirs.run("1", 404)["error"]["message"]  # not even that it has ended
+    assert Api(server).raw("GET", "/sessions")[0] == 401
+    server.stop()
+
+
+def test_files_outlive_the_server(tmp_path):
+    server = Server(tmp_path, http=True)
+    session = Api(server).open(files={"given": "1"})
+    session.run("x = 1\nopen('made', 'w').write('2')")
+    session("checkpoint")
+    gone = Api(server).open()
+    gone.close()
+    server.stop()
+    server = Server(tmp_path, http=True)
+    again = Session(Api(server), session.id)
+    listed = again.api("GET", "/sessions")["sessions"]
+    assert [(s["session_id"], s["state"], s["checkpoints"]) for s in listed] == [(session.id, "fresh", [])]
+    answer = again.run("open('given').read() + open('made').read(), 'x' in globals()")
+    assert (answer["result"], answer["session_state"]) == ("('12', False)", "restarted")
+    assert "variables, imports and functions of earlier turns are gone" in answer["session_note"]
+    assert again.run("1")["session_state"] == "kept"
+    again.close()
+    server.stop()
+    assert list((tmp_path / "state" / "sessions").iterdir()) == []
+
+
+def test_two_servers_do_not_share_them(tmp_path):
+    server = Server(tmp_path, http=True)
+    other = server.run("serve", "--http", "127.0.0.1:0", "--grpc", "off", "--socket", tmp_path / "o.sock", timeout=30)
+    assert other.returncode == 125 and "another server keeps its sessions" in other.err
+    server.stop()
+
+
+def test_a_front_that_dies_takes_no_process_along(tmp_path):
+    server = Server(tmp_path, http=True)
+    session = Api(server).open()
+    session.run("x = 1")
+    before = settled(lambda: len(children(server.pid)))
+    os.kill(server.front, signal.SIGKILL)
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            if session.api.raw("GET", "/ready")[0] == 200:
+                break
+        except OSError:
+            time.sleep(0.1)
+    assert session.run("'x' in globals()")["session_state"] == "restarted"
+    assert settled(lambda: len(children(server.pid))) <= before + 1
+    server.stop()
+
+
+def test_an_interpreter_that_is_killed(session):
+    """By the kernel, say, when memory is short: it is told once, and the session goes on with its files."""
+    session.run("x = 1\nopen('f', 'w').close()")
+    old = set(children(session.api.server.pid))
+    time.sleep(6.5)  # its spare copy is given back
+    new = set(children(session.api.server.pid))
+    session.run("x = 2")
+    time.sleep(6.5)
+    (node,) = set(children(session.api.server.pid)) - new if len(set(children(session.api.server.pid)) - new) == 1 else (None,)
+    assert old and node
+    os.kill(node, signal.SIGKILL)
+    time.sleep(0.2)
+    answer = session.run("x", 404)
+    assert answer["status"] == "NOT_FOUND" and "interpreter has ended" in answer["error"]["message"]
+    assert session.value("'x' in globals(), __import__('os').listdir()") == "(False, ['f'])"
+
+
+def test_the_idle_and_the_many(tmp_path):
+    server = Server(tmp_path, http=True, env={"POLYAGENT_SESSIONS_MAX": "3", "POLYAGENT_SESSIONS_IDLE_SECONDS": "4"})
+    api = Api(server)
+    sessions = [api.open() for _ in range(3)]
+    sessions[0].run("1")
+    wait = sessions[1].later("import time\ntime.sleep(2)")
+    fourth = api.open()
+    assert "sessions.max" in sessions[2].run("1", 404)["error"]["message"]
+    assert wait()["session_state"] == "kept" and fourth.value("1") == "1"
+    time.sleep(6)
+    assert "idle for 4 s (sessions.idle_seconds)" in fourth.run("1", 404)["error"]["message"]
+    assert api("GET", "/sessions")["sessions"] == [] and list((tmp_path / "state" / "sessions").iterdir()) == []
+    server.stop()
+
+
+def test_closed_sessions_leave_no_processes(server):
+    api = Api(server)
+    before = settled(lambda: len(children(server.pid)))
+    sessions = [api.open() for _ in range(5)]
+    for session in sessions:
+        session.run("x = bytearray(1 << 20)")
+        session("checkpoint")
+        session.run("x = 1")
+        session("fork", count=2)
+    for session in api("GET", "/sessions")["sessions"]:
+        api("DELETE", f"/sessions/{session['session_id']}")
+    assert settled(lambda: len(children(server.pid))) <= before
+    assert list((pathlib.Path(server.env["POLYAGENT_STATE_DIR"]) / "sessions").iterdir()) == []
