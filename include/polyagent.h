@@ -130,7 +130,11 @@ struct pa_job {
     const struct pa_mount *mounts;
     size_t mount_count;
 
-    const char *invoke; /* exported function without parameters to call; NULL = "_start" */
+    /* Exported function without parameters to call; NULL = "_start". `_initialize` comes before
+     * another one, where the module exports that (a reactor). */
+    const char *invoke;
+    bool wasm_exceptions; /* the module may use WebAssembly's exception handling */
+    bool stub_imports;    /* imports that do not exist here trap when they are called, and not before */
     bool deny_clock;    /* clocks answer NOTCAPABLE */
     bool deny_random;   /* random_get answers NOTCAPABLE */
     bool deterministic; /* virtual clock, seeded random, canonical NaNs: same job, same bytes */

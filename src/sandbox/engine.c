@@ -26,7 +26,7 @@ wasm_config_t *engine_config(unsigned variant, bool compiling) {
     wasmtime_config_wasm_memory64_set(config, false);
     wasmtime_config_wasm_function_references_set(config, false);
     wasmtime_config_wasm_gc_set(config, false);
-    wasmtime_config_wasm_exceptions_set(config, false);
+    wasmtime_config_wasm_exceptions_set(config, (variant & ENGINE_EXCEPTIONS) != 0);
     wasmtime_config_wasm_custom_page_sizes_set(config, false);
     wasmtime_config_wasm_wide_arithmetic_set(config, false);
     wasmtime_config_wasm_stack_switching_set(config, false);

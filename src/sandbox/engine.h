@@ -15,7 +15,8 @@ enum engine_variant {
     ENGINE_FUEL = 1,          /* counts instructions; about 1.6 times slower */
     ENGINE_EPOCH = 2,         /* can be interrupted within the process; for runs without one */
     ENGINE_DETERMINISTIC = 4, /* canonical NaNs */
-    ENGINE_VARIANTS = 8
+    ENGINE_EXCEPTIONS = 8,    /* the module may throw and catch; a proposal that few need */
+    ENGINE_VARIANTS = 16
 };
 
 /* Of the thread's stack, of which Linux gives 8 MiB. More is refused: the engine compares it with

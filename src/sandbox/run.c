@@ -197,12 +197,30 @@ static bool find_entry(struct run *run, const wasmtime_instance_t *instance,
     return false;
 }
 
+/* A reactor makes itself ready before anything else is called. False after a verdict. */
+static bool initialize(struct run *run, const wasmtime_instance_t *instance) {
+    static const char name[] = "_initialize";
+    wasmtime_context_t *context = wasmtime_store_context(run->store);
+    wasmtime_extern_t function;
+    wasm_trap_t *trap = NULL;
+    if (run->job->invoke == NULL || strcmp(run->job->invoke, name) == 0 ||
+        !wasmtime_instance_export_get(context, instance, name, sizeof name - 1, &function) ||
+        function.kind != WASMTIME_EXTERN_FUNC) {
+        return true;
+    }
+    wasmtime_error_t *error =
+        wasmtime_func_call(context, &function.of.func, NULL, 0, NULL, 0, &trap);
+    if (error == NULL && trap == NULL) return true;
+    conclude(run, error, trap);
+    return false;
+}
+
 static void call_entry(struct run *run, const wasmtime_instance_t *instance) {
     wasmtime_context_t *context = wasmtime_store_context(run->store);
     wasmtime_extern_t entry;
     wasm_trap_t *trap = NULL;
     wasmtime_val_t results[16];
-    if (!find_entry(run, instance, &entry)) return;
+    if (!find_entry(run, instance, &entry) || !initialize(run, instance)) return;
     wasm_functype_t *type = wasmtime_func_type(context, &entry.of.func);
     size_t result_count = wasm_functype_results(type)->size;
     wasm_functype_delete(type);
@@ -215,6 +233,13 @@ static void call_entry(struct run *run, const wasmtime_instance_t *instance) {
 static bool check_imports(struct run *run, const wasmtime_module_t *module) {
     wasm_importtype_vec_t imports;
     bool ok = true;
+    if (run->job->stub_imports) {
+        wasmtime_error_t *error =
+            wasmtime_linker_define_unknown_imports_as_traps(run->engine->linker, module);
+        if (error == NULL) return true;
+        judge_setup(run, error);
+        return false;
+    }
     wasmtime_module_imports(module, &imports);
     for (size_t i = 0; i < imports.size && ok; i++) {
         wasmtime_extern_t found;

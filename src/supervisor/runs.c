@@ -241,7 +241,7 @@ int run_code_ready(struct supervisor_run *run, struct error *err) {
  * it has seen: denied random numbers it has had already, and those of a seed are another story from
  * the first on (CPython's hash seed). */
 static bool can_be_warm(const struct supervisor *s, const struct packet *packet) {
-    const unsigned cold = PACKET_DENY_RANDOM | PACKET_DETERMINISTIC | PACKET_INVOKE;
+    const unsigned cold = PACKET_DENY_RANDOM | PACKET_DETERMINISTIC;
     return s->config.keep_warm && packet->header.flags & PACKET_WARM &&
            !(packet->header.flags & cold) && packet->fds[PACKET_PROFILE] < 0;
 }
@@ -261,6 +261,7 @@ int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_mod
     }
     h->variant = (h->limits.max_fuel > 0 ? ENGINE_FUEL : 0) |
                  (packet->fds[PACKET_PROFILE] >= 0 ? ENGINE_EPOCH : 0) |
+                 (h->flags & PACKET_EXCEPTIONS ? ENGINE_EXCEPTIONS : 0) |
                  (h->flags & PACKET_DETERMINISTIC ? ENGINE_DETERMINISTIC : 0);
     h->policy = s->config.policy;
     if (!mounts_can_be_mapped(&s->probe, packet)) h->policy.enabled &= ~(LAYER_UID | LAYER_USER_NS);

@@ -35,15 +35,17 @@ static int make_key(struct supervisor_run *run, const struct packet_view *view) 
     const uint32_t numbers[] = {run->warm,
                                 h->variant,
                                 h->policy.enabled,
+                                h->flags & PACKET_STUBS,
                                 h->mount_count,
                                 h->limits.max_open_files,
                                 h->limits.table_elements};
     (void)crypto_generichash_init(&hash, NULL, 0, KEY_BYTES);
     if (!run->warm) {
-        (void)crypto_generichash_update(&hash, (const uint8_t *)numbers, 3 * sizeof *numbers);
+        (void)crypto_generichash_update(&hash, (const uint8_t *)numbers, 4 * sizeof *numbers);
     } else {
         (void)crypto_generichash_update(&hash, (const uint8_t *)numbers, sizeof numbers);
         (void)crypto_generichash_update(&hash, run->code->digest, sizeof run->code->digest);
+        hash_strings(&hash, &view->job.invoke, view->job.invoke != NULL ? 1 : 0);
         hash_strings(&hash, view->job.argv, view->job.argc);
         hash_strings(&hash, view->job.env, view->job.env_count);
         for (uint32_t i = 0; i < h->mount_count; i++)
@@ -58,9 +60,12 @@ static int make_setup(struct supervisor_run *run, const struct packet_view *view
     struct supervisor *s = run->supervisor;
     struct pa_mount mounts[PACKET_MAX_MOUNTS];
     char path[32];
-    struct pa_job job = {.limits = run->packet.header.limits};
+    struct pa_job job = {.limits = run->packet.header.limits,
+                         .stub_imports = run->packet.header.flags & PACKET_STUBS,
+                         .wasm_exceptions = run->packet.header.flags & PACKET_EXCEPTIONS};
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", s->empty_dir);
     if (run->warm) {
+        job.invoke = view->job.invoke;
         job.argv = view->job.argv;
         job.argc = view->job.argc;
         job.env = view->job.env;

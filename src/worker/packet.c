@@ -124,7 +124,8 @@ int packet_pack(struct packet *packet, const struct pa_job *job, struct error *e
         (job->deterministic ? PACKET_DETERMINISTIC : 0) |
         (job->output_truncate ? PACKET_TRUNCATE : 0) | (job->invoke != NULL ? PACKET_INVOKE : 0) |
         (job->stdin_data != NULL ? PACKET_STDIN_DATA : 0) |
-        (job->job_data != NULL ? PACKET_WARM : 0);
+        (job->job_data != NULL ? PACKET_WARM : 0) |
+        (job->wasm_exceptions ? PACKET_EXCEPTIONS : 0) | (job->stub_imports ? PACKET_STUBS : 0);
     h->argc = (uint32_t)job->argc;
     h->env_count = (uint32_t)job->env_count;
     h->job_bytes = job->job_bytes;
@@ -306,6 +307,8 @@ int packet_open(const struct packet *packet, struct packet_view *view, struct er
         .output_truncate = (h->flags & PACKET_TRUNCATE) != 0,
         .mount_count = h->mount_count,
         .invoke = has_invoke ? view->strings[0] : NULL,
+        .wasm_exceptions = (h->flags & PACKET_EXCEPTIONS) != 0,
+        .stub_imports = (h->flags & PACKET_STUBS) != 0,
         .deny_clock = (h->flags & PACKET_DENY_CLOCK) != 0,
         .deny_random = (h->flags & PACKET_DENY_RANDOM) != 0,
         .deterministic = (h->flags & PACKET_DETERMINISTIC) != 0,

@@ -44,7 +44,9 @@ enum packet_flag {
     PACKET_HOLD = 1 << 11, /* no job: nodes of `holder` are dropped when this connection ends */
     PACKET_SAME_MOUNTS = 1 << 12, /* as the node has them; none come along */
     PACKET_CANCEL = 1 << 13,      /* no job: the one under way ends, and its reply comes */
-    PACKET_ALL_FLAGS = (1 << 14) - 1
+    PACKET_EXCEPTIONS = 1 << 14,
+    PACKET_STUBS = 1 << 15,
+    PACKET_ALL_FLAGS = (1 << 16) - 1
 };
 
 struct packet_header {
