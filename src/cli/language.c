@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/buffer.h"
-#include "tools/language.h"
+#include "tools/interpreter.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,9 +26,12 @@ static const struct command python = {
     "Runs Python in the sandbox. Its stdin is the program's own, unless the program itself comes "
     "by\n"
     "stdin (-). sys.argv holds the arguments.\n\n",
-    "  --python FILE         another python.wasm; also PYTHON_WASI_WASM_PATH\n\n"
+    "  --python FILE         another python.wasm; also PYTHON_WASI_WASM_PATH\n"
+    "  --packages A,B        an interpreter that has these, such as numpy; polyagent interpreter "
+    "list\n\n"
     "Examples:\n"
     "  polyagent python -c 'print(2 + 2)'\n"
+    "  polyagent python --packages pandas -c 'import pandas; print(pandas.__version__)'\n"
     "  polyagent python --dir .::/data:rw script.py -- --verbose\n"};
 
 static const struct command javascript = {
@@ -77,25 +80,61 @@ static int make_job(struct buffer *job, const struct language *language, const s
     return result;
 }
 
+/* What the manifest says of it. */
+static int use_known(struct cli_run *run, struct interpreter_start *start) {
+    struct pa_limits usual;
+    pa_limits_default(&usual);
+    if (run->job.mount_count + start->mount_count > CLI_MAX_MOUNTS)
+        return cli_fail("--dir: too many");
+    interpreter_start_apply(start, &run->job,
+                            run->job.limits.memory_limit_bytes != usual.memory_limit_bytes);
+    for (size_t i = 0; i < start->mount_count; i++)
+        run->mounts[run->job.mount_count++] = start->mounts[i];
+    run->warm_argc = start->warm_argc;
+    return 0;
+}
+
+/* One of the manifests, or a file that is named, or that lies where such files do. */
+static int find(const struct language *language, struct cli_run *run, const char *file,
+                const json_t *packages, char wasm[PATH_MAX], struct interpreters *all,
+                struct interpreter_start *start) {
+    struct error err = {0};
+    const char *variable = language->variable != NULL ? getenv(language->variable) : NULL;
+    if (file == NULL && json_array_size(packages) == 0) file = variable;
+    if (file == NULL) {
+        if (interpreters_load(all, &err) != 0) return cli_fail("%s", err.text);
+        const struct interpreter *known = interpreters_choose(all, language, packages, &err);
+        if (known != NULL &&
+            interpreter_start_init(start, known, interpreter_profile(known, packages), &err) == 0) {
+            (void)snprintf(wasm, PATH_MAX, "%s", known->module);
+            return use_known(run, start);
+        }
+        if (json_array_size(packages) > 0) return cli_fail("%s", err.text);
+    }
+    run->job.argv = language->argv;
+    run->job.argc = language->argc;
+    run->job.env_count = 0; /* they are in the job */
+    run->warm_argc = language->warm_argc;
+    if (language_find(language, file, wasm, PATH_MAX)) return 0;
+    return cli_fail("%s: no interpreter found; run: make interpreters, or name one by --%s",
+                    language->name, language->name);
+}
+
 static int execute(const struct command *command, struct cli_run *run, const char *interpreter,
-                   const char *code, const char *path, char **rest, int count) {
+                   const json_t *packages, const char *code, const char *path, char **rest,
+                   int count) {
     const struct language *language = command->language;
     char wasm[PATH_MAX];
     struct buffer job = {0}, rehearsal = {0};
+    struct interpreter_start start = {.argv = NULL};
     struct error err = {0};
-    if (!language_find(language, interpreter, wasm, sizeof wasm)) {
-        return cli_fail("%s: no interpreter found; run: make interpreters, or name one by --%s",
-                        language->name, language->name);
-    }
+    struct interpreters all = {.list = NULL};
     int result = make_job(&job, language, run, code, path, rest, count);
+    if (result == 0) result = find(language, run, interpreter, packages, wasm, &all, &start);
     if (result == 0 && language_rehearsal(language, &rehearsal, &err) != 0) {
         result = cli_fail("%s", err.text);
     }
     if (result == 0) {
-        run->job.argv = language->argv;
-        run->job.argc = language->argc;
-        run->job.env_count = 0; /* they are in the job */
-        run->warm_argc = language->warm_argc;
         run->job.rehearsal_data = rehearsal.data;
         run->job.rehearsal_bytes = rehearsal.size;
         run->job.job_data = job.data;
@@ -104,17 +143,29 @@ static int execute(const struct command *command, struct cli_run *run, const cha
         if (!run->job.use_stdin_fd) run->job.stdin_fd = -1;
         result = cli_execute(run, wasm);
     }
+    interpreter_start_fini(&start);
+    interpreters_fini(&all);
     buffer_fini(&job);
     buffer_fini(&rehearsal);
     return result;
 }
 
+static void add_packages(json_t *packages, const char *text) {
+    for (const char *at = text; *at != 0;) {
+        size_t length = strcspn(at, ",");
+        if (length > 0) (void)json_array_append_new(packages, json_stringn(at, length));
+        at += length + (at[length] == ',');
+    }
+}
+
 static int run_source(const struct command *command, int argc, char **argv) {
     const struct option options[] = {CLI_RUN_OPTIONS,
                                      {command->language->name, required_argument, NULL, 'P'},
+                                     {"packages", required_argument, NULL, 'k'},
                                      {NULL, 0, NULL, 0}};
     struct cli_run run;
     const char *code = NULL, *path = NULL, *interpreter = NULL;
+    json_t *packages = json_array();
     int result = cli_run_init(&run), option;
     opterr = 0;
     while (result == 0 && code == NULL &&
@@ -122,6 +173,7 @@ static int run_source(const struct command *command, int argc, char **argv) {
         if (option == 'h') {
             (void)printf("%s%s%s", command->help, cli_run_options_help, command->examples);
             cli_run_fini(&run);
+            json_decref(packages);
             return 0;
         }
         if (option == '?') {
@@ -132,6 +184,8 @@ static int run_source(const struct command *command, int argc, char **argv) {
             code = optarg; /* as with python3, what follows belongs to the program */
         } else if (option == 'P') {
             interpreter = optarg;
+        } else if (option == 'k') {
+            add_packages(packages, optarg);
         } else {
             result = cli_run_option(&run, option, optarg);
         }
@@ -148,8 +202,10 @@ static int run_source(const struct command *command, int argc, char **argv) {
     }
     if (result == 0 && optind < argc && strcmp(argv[optind], "--") == 0) optind++;
     if (result == 0) {
-        result = execute(command, &run, interpreter, code, path, argv + optind, argc - optind);
+        result =
+            execute(command, &run, interpreter, packages, code, path, argv + optind, argc - optind);
     }
+    json_decref(packages);
     cli_run_fini(&run);
     return result;
 }

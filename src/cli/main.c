@@ -13,6 +13,7 @@ static const char help[] = "polyagent runs code that nobody trusts in a WebAssem
                            "  serve    the server: gRPC, HTTP, MCP, and warm interpreters\n"
                            "  submit   a task in words, for a server\n"
                            "  mcp      the tools for an MCP host, on stdin and stdout\n"
+                           "  interpreter  the interpreters at hand, and your own\n"
                            "  module   the registry: named modules\n"
                            "  doctor   which isolation layers this machine gives\n"
                            "  bench    measure runs: latency, throughput, memory\n"
@@ -26,10 +27,19 @@ int main(int argc, char **argv) {
         const char *name;
         int (*main)(int argc, char **argv);
     } commands[] = {
-        {"run", cli_run_main},       {"python", cli_python_main}, {"js", cli_js_main},
-        {"tool", cli_tool_main},     {"serve", cli_serve_main},   {"mcp", cli_mcp_main},
-        {"submit", cli_submit_main}, {"module", cli_module_main}, {"doctor", cli_doctor_main},
-        {"bench", cli_bench_main},   {"cache", cli_cache_main},   {NULL, NULL},
+        {"run", cli_run_main},
+        {"python", cli_python_main},
+        {"js", cli_js_main},
+        {"tool", cli_tool_main},
+        {"serve", cli_serve_main},
+        {"mcp", cli_mcp_main},
+        {"submit", cli_submit_main},
+        {"module", cli_module_main},
+        {"doctor", cli_doctor_main},
+        {"bench", cli_bench_main},
+        {"cache", cli_cache_main},
+        {"interpreter", cli_interpreter_main},
+        {NULL, NULL},
     };
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *self = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";

@@ -191,7 +191,8 @@ static int run_here(struct pa_sandbox *sandbox, struct pa_module *module, const 
     for (size_t i = 0; i < job->mount_count; i++) {
         mounts[i] = (struct wasi_mount_config){.guest_path = job->mounts[i].guest_path,
                                                .dir_fd = packet->mount_fds[i],
-                                               .writable = job->mounts[i].writable};
+                                               .writable = job->mounts[i].writable &&
+                                                           !job->mounts[i].fixed};
     }
     /* Compiling has bounds of its own: the run's time starts here. */
     uint64_t deadline_ns = clock_deadline_ns(job->limits.execution_timeout_ms);

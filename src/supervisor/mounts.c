@@ -111,6 +111,7 @@ static int clone_in_scope(const struct packet *packet, uint32_t mount, struct sl
 bool mounts_can_be_mapped(struct slot *probe, const struct packet *packet) {
     if (geteuid() != 0) return true; /* workers keep our id */
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
+        if (packet->header.fixed_mounts >> i & 1) continue;
         int fd = clone_mount(packet->mount_fds[i], ".", false, probe);
         if (fd < 0) return false;
         (void)close(fd);
@@ -122,6 +123,7 @@ int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err)
     if (geteuid() != 0) return 0;
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
         bool writable = packet->header.writable_mounts >> i & 1;
+        if (packet->header.fixed_mounts >> i & 1) continue; /* anybody's to read */
         int fd = clone_in_scope(packet, i, slot);
         if (fd == -ENOENT) fd = clone_mount(packet->mount_fds[i], ".", writable, slot);
         if (fd < 0) {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 /* Of an interpreter's start. */
@@ -48,8 +49,13 @@ static int make_key(struct supervisor_run *run, const struct packet_view *view) 
         hash_strings(&hash, &view->job.invoke, view->job.invoke != NULL ? 1 : 0);
         hash_strings(&hash, view->job.argv, view->job.argc);
         hash_strings(&hash, view->job.env, view->job.env_count);
-        for (uint32_t i = 0; i < h->mount_count; i++)
+        for (uint32_t i = 0; i < h->mount_count; i++) {
+            struct stat st;
             hash_strings(&hash, &view->mounts[i].guest_path, 1);
+            if (!view->mounts[i].fixed || fstat(view->mounts[i].dir_fd, &st) != 0) continue;
+            const uint64_t directory[] = {st.st_dev, st.st_ino};
+            (void)crypto_generichash_update(&hash, (const uint8_t *)directory, sizeof directory);
+        }
     }
     return crypto_generichash_final(&hash, run->key, KEY_BYTES);
 }
@@ -59,7 +65,7 @@ static int make_setup(struct supervisor_run *run, const struct packet_view *view
                       struct packet *setup, struct error *err) {
     struct supervisor *s = run->supervisor;
     struct pa_mount mounts[PACKET_MAX_MOUNTS];
-    char path[32];
+    char path[32], fixed[PACKET_MAX_MOUNTS][32];
     struct pa_job job = {.limits = run->packet.header.limits,
                          .stub_imports = run->packet.header.flags & PACKET_STUBS,
                          .wasm_exceptions = run->packet.header.flags & PACKET_EXCEPTIONS};
@@ -75,8 +81,11 @@ static int make_setup(struct supervisor_run *run, const struct packet_view *view
         job.mounts = mounts;
         job.mount_count = run->packet.header.mount_count;
         for (size_t i = 0; i < job.mount_count; i++) {
-            mounts[i] =
-                (struct pa_mount){.host_path = path, .guest_path = view->mounts[i].guest_path};
+            const struct wasi_mount_config *mount = &view->mounts[i];
+            (void)snprintf(fixed[i], sizeof *fixed, "/proc/self/fd/%d", mount->dir_fd);
+            mounts[i] = (struct pa_mount){.host_path = mount->fixed ? fixed[i] : path,
+                                          .guest_path = mount->guest_path,
+                                          .fixed = mount->fixed};
         }
         job.limits.memory_limit_bytes = START_MEMORY_BYTES;
         if (job.limits.max_fuel > 0) job.limits.max_fuel = INT64_MAX;

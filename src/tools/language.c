@@ -11,8 +11,22 @@
 #include <string.h>
 #include <unistd.h>
 
-bool language_find(const struct language *language, const char *given, char *out, size_t size) {
+bool language_folder(size_t number, char *out, size_t size) {
     char self[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[length > 0 ? length : 0] = 0;
+    char *slash = strrchr(self, '/');
+    if (slash != NULL) *slash = 0;
+    const char *const places[][2] = {{self, "/interpreters"},
+                                     {self, "/../share/polyagent/interpreters"},
+                                     {"", "/opt/wasm-interpreters"}};
+    if (number >= sizeof places / sizeof *places) return false;
+    (void)snprintf(out, size, "%s%s", places[number][0], places[number][1]);
+    return true;
+}
+
+bool language_find(const struct language *language, const char *given, char *out, size_t size) {
+    char folder[PATH_MAX];
     const char *named = given != NULL                ? given
                         : language->variable != NULL ? getenv(language->variable)
                                                      : NULL;
@@ -20,15 +34,8 @@ bool language_find(const struct language *language, const char *given, char *out
         (void)snprintf(out, size, "%s", named);
         return true;
     }
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[length > 0 ? length : 0] = 0;
-    char *slash = strrchr(self, '/');
-    if (slash != NULL) *slash = 0;
-    const char *const places[][2] = {{self, "/interpreters/"},
-                                     {self, "/../share/polyagent/interpreters/"},
-                                     {"", "/opt/wasm-interpreters/"}};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        (void)snprintf(out, size, "%s%s%s", places[i][0], places[i][1], language->file);
+    for (size_t i = 0; language_folder(i, folder, sizeof folder); i++) {
+        (void)snprintf(out, size, "%s/%s", folder, language->file);
         if (access(out, R_OK) == 0) return true;
     }
     return false;
@@ -116,6 +123,8 @@ static const char *const python_argv[] = {
 static const char *const javascript_argv[] = {"qjs", "--std", "-e", javascript_bootstrap};
 
 const struct language language_python = {.name = "python",
+                                         .title = "python",
+                                         .bootstrap = python_bootstrap,
                                          .file = "python.wasm",
                                          .variable = "PYTHON_WASI_WASM_PATH",
                                          .argv = python_argv,
@@ -125,6 +134,8 @@ const struct language language_python = {.name = "python",
                                          .rehearsal = "print(1)\n",
                                          .job = python_job};
 const struct language language_javascript = {.name = "js",
+                                             .title = "javascript",
+                                             .bootstrap = javascript_bootstrap,
                                              .file = "quickjs.wasm",
                                              .argv = javascript_argv,
                                              .argc = 4,

@@ -8,6 +8,9 @@
 
 #include <stdbool.h>
 
+/* Where a Python's bootstrap finds wheels to import from. */
+#define LANGUAGE_WHEELS "/usr/local/lib/wheels"
+
 /* A program, and what it finds as arguments and environment. All is the caller's. */
 struct program {
     const char *name; /* in tracebacks */
@@ -25,6 +28,8 @@ struct program {
 
 struct language {
     const char *name;        /* as in `polyagent NAME` */
+    const char *title;       /* in manifests, and for people */
+    const char *bootstrap;   /* that its interpreters run first */
     const char *file;        /* its interpreter */
     const char *variable;    /* of the environment, that names another; NULL: none */
     const char *const *argv; /* `argc` of them; `warm_argc` where the interpreter stays */
@@ -35,6 +40,10 @@ struct language {
     int (*job)(struct buffer *job, const struct program *program, struct error *err);
 };
 extern const struct language language_python, language_javascript;
+
+/* The folders that interpreters are in: beside the program, installed, /opt/wasm-interpreters.
+ * False after the last one. */
+bool language_folder(size_t number, char *out, size_t size);
 
 /* The interpreter that is at hand: `given` (may be NULL), by the variable, beside the program, or
  * installed. False if there is none. */

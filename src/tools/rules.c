@@ -1,6 +1,7 @@
 #include "tools/registry.h"
 #include "tools/tools.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 int tool_rules_init(struct tool_rules *rules, const struct config *config, struct error *err) {
@@ -22,6 +23,10 @@ int tool_rules_init(struct tool_rules *rules, const struct config *config, struc
         tool_rules_fini(rules);
         return error_set(err, PA_INTERNAL, "the tools' schemas: out of memory");
     }
+    if (interpreters_load(&rules->interpreters, err) != 0) {
+        tool_rules_fini(rules);
+        return -1;
+    }
     if (registry_path(config->registry, rules->registry, sizeof rules->registry, err) != 0) {
         tool_rules_fini(rules);
         return -1;
@@ -32,10 +37,11 @@ int tool_rules_init(struct tool_rules *rules, const struct config *config, struc
             language == &language_python && config->interpreter[0] != 0      ? config->interpreter
             : language == &language_javascript && config->javascript[0] != 0 ? config->javascript
                                                                              : NULL;
-        if (language == NULL || !language_find(language, given, rules->interpreters[i],
-                                               sizeof rules->interpreters[i])) {
-            rules->interpreters[i][0] = 0;
-        }
+        if (given == NULL && language != NULL && language->variable != NULL)
+            given = getenv(language->variable);
+        if (language != NULL && given != NULL)
+            (void)snprintf(rules->own_interpreters[i], sizeof rules->own_interpreters[i], "%s",
+                           given);
     }
     rules->mounts = calloc(count + 1, sizeof *rules->mounts);
     if (rules->mounts == NULL) {
@@ -53,6 +59,7 @@ int tool_rules_init(struct tool_rules *rules, const struct config *config, struc
 void tool_rules_fini(struct tool_rules *rules) {
     for (size_t i = 0; i < TOOL_COUNT; i++)
         json_decref(rules->schemas[i]);
+    interpreters_fini(&rules->interpreters);
     free(rules->mounts);
     *rules = (struct tool_rules){.mounts = NULL};
 }

@@ -253,9 +253,11 @@ static int take_folders(struct tool_call *call, const json_t *parameters, const 
     const json_t *files = json_object_get(parameters, "files");
     const struct tool_turn *turn = call->turn;
     bool output = strstr(code, OUTPUT_GUEST_PATH) != NULL;
-    size_t count = call->rules->mount_count;
-    if (turn == NULL && files == NULL && !output) return 0;
-    if (turn == NULL && workspace_make(&call->workspace, files, output, err) != 0) return -1;
+    size_t own = call->start.mount_count, count = own + call->rules->mount_count;
+    bool folders = turn != NULL || files != NULL || output;
+    if (!folders && own == 0) return 0;
+    if (turn == NULL && folders && workspace_make(&call->workspace, files, output, err) != 0)
+        return -1;
     if (turn != NULL) { /* the files are there already, and the folders are not ours */
         (void)snprintf(call->workspace.workspace, sizeof call->workspace.workspace, "%s",
                        turn->workspace);
@@ -263,43 +265,86 @@ static int take_folders(struct tool_call *call, const json_t *parameters, const 
     }
     call->mounts = calloc(count + WORKSPACE_FOLDERS, sizeof *call->mounts);
     if (call->mounts == NULL) return error_set(err, PA_INTERNAL, "files: out of memory");
-    if (count > 0) memcpy(call->mounts, call->rules->mounts, count * sizeof *call->mounts);
+    for (size_t i = 0; i < count; i++)
+        call->mounts[i] = i < own ? call->start.mounts[i] : call->rules->mounts[i - own];
     call->job.mounts = call->mounts;
     call->job.mount_count = count + workspace_mounts(&call->workspace, call->mounts + count);
     bool enters = turn != NULL ? turn->fresh : files != NULL;
     return enters ? add_env(call, "PWD", "=", WORKSPACE_GUEST_PATH, err) : 0;
 }
 
-static int keep_default(struct tool_call *call, const char *name, struct error *err) {
-    (void)call;
-    (void)name;
-    (void)err;
+/* An interpreter of the manifests. */
+static int use_known(struct tool_call *call, const struct interpreter *known,
+                     const json_t *parameters, struct error *err) {
+    size_t profile = interpreter_profile(known, json_object_get(parameters, "packages"));
+    if (interpreter_start_init(&call->start, known, profile, err) != 0) return -1;
+    interpreter_start_apply(&call->start, &call->job,
+                            json_object_get(parameters, "memory_limit_bytes") != NULL);
+    call->warm_argc = call->start.warm_argc;
+    call->module_path = known->module;
     return 0;
 }
 
-static int prepare_source(struct tool_call *call, const json_t *parameters, struct error *err) {
+/* One that nobody has described: it is started as those of its language are. */
+static void use_unknown(struct tool_call *call) {
+    const struct language *language = call->tool->language;
+    call->job.argv = language->argv;
+    call->job.argc = language->argc;
+    call->warm_argc = language->warm_argc;
+}
+
+static int use_default(struct tool_call *call, const json_t *parameters, struct error *err) {
+    const struct language *language = call->tool->language;
+    const json_t *packages = json_object_get(parameters, "packages");
+    const char *own = call->rules->own_interpreters[call->tool - tools];
+    if (own[0] != 0 && json_array_size(packages) == 0) {
+        call->module_path = own;
+        use_unknown(call);
+        return 0;
+    }
+    const struct interpreter *known =
+        interpreters_choose(&call->rules->interpreters, language, packages, err);
+    if (known != NULL) return use_known(call, known, parameters, err);
+    /* A file without a manifest, as in /opt/wasm-interpreters, does as well. */
+    if (json_array_size(packages) == 0 &&
+        language_find(language, NULL, call->found_path, sizeof call->found_path)) {
+        *err = (struct error){0};
+        call->module_path = call->found_path;
+        use_unknown(call);
+        return 0;
+    }
+    return -1;
+}
+
+/* By path, base64 or name, or the language's default. */
+static int take_interpreter(struct tool_call *call, const json_t *parameters, struct error *err) {
     static const char *const names[] = {"interpreter_wasm_path", "interpreter_wasm_base64",
                                         "interpreter"};
+    const struct language *language = call->tool->language;
+    const char *name = text_of(parameters, names[2]);
+    bool other = text_of(parameters, names[0]) != NULL || text_of(parameters, names[1]) != NULL;
+    const struct interpreter *known =
+        name != NULL && !other ? interpreters_find(&call->rules->interpreters, name) : NULL;
+    if (known != NULL && known->language == language && interpreter_is_here(known))
+        return use_known(call, known, parameters, err);
+    bool is_default =
+        name != NULL && (strcmp(name, language->name) == 0 || strcmp(name, language->title) == 0);
+    if (!other && (name == NULL || is_default)) return use_default(call, parameters, err);
+    if (json_array_size(json_object_get(parameters, "packages")) > 0)
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "packages: cannot stand beside an interpreter of your own");
+    use_unknown(call);
+    return take_module(call, parameters, names, open_interpreter, err);
+}
+
+static int prepare_source(struct tool_call *call, const json_t *parameters, struct error *err) {
     const struct language *language = call->tool->language;
     struct program program = {.name = call->turn != NULL ? call->turn->name : "<code>",
                               .argv0 = "-c",
                               .session = call->turn != NULL,
                               .deterministic = call->job.deterministic};
-    const char *name = text_of(parameters, names[2]);
-    const char *own = call->rules->interpreters[call->tool - tools];
-    bool is_default = name != NULL && strcmp(name, language->name) == 0;
-    int module =
-        take_module(call, parameters, names, is_default ? keep_default : open_interpreter, err);
-    if (module > 0 || (module == 0 && is_default)) {
-        if (own[0] == 0) {
-            return error_set(err, PA_NOT_FOUND,
-                             "no interpreter is installed; name one by interpreter_wasm_path%s%s",
-                             language->variable != NULL ? ", or set " : "",
-                             language->variable != NULL ? language->variable : "");
-        }
-        call->module_path = own;
-    }
-    if (module < 0 || take_argv(call, NULL, parameters, &program.rest_count, err) != 0 ||
+    if (take_interpreter(call, parameters, err) != 0 ||
+        take_argv(call, NULL, parameters, &program.rest_count, err) != 0 ||
         take_env(call, parameters, err) != 0) {
         return -1;
     }
@@ -315,9 +360,6 @@ static int prepare_source(struct tool_call *call, const json_t *parameters, stru
         language_rehearsal(language, &call->rehearsal, err) != 0) {
         return -1;
     }
-    call->job.argv = language->argv;
-    call->job.argc = language->argc;
-    call->warm_argc = language->warm_argc;
     call->job.job_data = call->program.data;
     call->job.job_bytes = call->program.size;
     call->job.rehearsal_data = call->rehearsal.data;
@@ -419,6 +461,7 @@ int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *
 
 void tool_call_fini(struct tool_call *call) {
     workspace_remove(&call->workspace);
+    interpreter_start_fini(&call->start);
     free(call->mounts);
     fd_closep(&call->module_fd);
     buffer_fini(&call->module);

@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "config/config.h"
-#include "tools/language.h"
+#include "tools/interpreter.h"
 #include "tools/workspace.h"
 
 #include <jansson.h>
@@ -43,11 +43,13 @@ struct tool_rules {
     /* Directories (ended by a NULL) beneath which files may be named as modules; NULL: any file
      * that the caller itself can read. */
     const char *const *module_paths;
-    char interpreters[TOOL_COUNT][1024]; /* of each tool with a language; "": none is installed */
-    char registry[4096];                 /* directory of named modules */
-    const char *const *env;              /* NAME=VALUE, ended by a NULL */
-    const struct config *config;         /* the rest */
-    struct pa_mount *mounts;             /* owned; `mount_count` */
+    struct interpreters interpreters;        /* owned */
+    char own_interpreters[TOOL_COUNT][1024]; /* of each tool with a language: what the configuration
+                                                says, or a variable; "": nothing */
+    char registry[4096];                     /* directory of named modules */
+    const char *const *env;                  /* NAME=VALUE, ended by a NULL */
+    const struct config *config;             /* the rest */
+    struct pa_mount *mounts;                 /* owned; `mount_count` */
     size_t mount_count;
     json_t *schemas[TOOL_COUNT]; /* owned; parsed, by the tool's number */
 };
@@ -72,13 +74,15 @@ struct tool_call {
     bool answers;     /* its interpreter's bootstrap says something in the end */
     bool merged;      /* stderr goes where stdout goes */
     size_t warm_argc; /* of job.argv, where interpreters stay; 0: as job.argc */
-    const char *module_path;      /* NULL: the module is in `module`, or behind `module_fd` */
-    int module_fd;                /* owned; -1 */
-    struct buffer module;         /* owned */
-    struct buffer program;        /* owned; an interpreter's job */
-    struct buffer rehearsal;      /* owned */
-    const char **argv;            /* owned */
-    const struct tool_turn *turn; /* NULL: it is no session's */
+    const char *module_path; /* NULL: the module is in `module`, or behind `module_fd` */
+    char found_path[INTERPRETER_PATH_BYTES];
+    int module_fd;                  /* owned; -1 */
+    struct buffer module;           /* owned */
+    struct buffer program;          /* owned; an interpreter's job */
+    struct buffer rehearsal;        /* owned */
+    const char **argv;              /* owned */
+    struct interpreter_start start; /* owned */
+    const struct tool_turn *turn;   /* NULL: it is no session's */
     struct workspace
         workspace;           /* owned; goes with the run, if that outlives the call: then taken */
     struct pa_mount *mounts; /* owned */

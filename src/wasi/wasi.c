@@ -123,6 +123,7 @@ int wasi_rebind(struct wasi *w, const struct wasi_config *config, struct error *
     }
     for (size_t i = 0; i < count; i++) {
         struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
+        if (config->mounts[i].fixed) continue;
         int fd = fcntl(config->mounts[i].dir_fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
             return error_set_errno(err, PA_INTERNAL, errno, "mount %s", entry->preopen_path);

@@ -28,6 +28,7 @@ struct wasi_mount_config {
     const char *guest_path;
     int dir_fd; /* an open directory; duplicated, stays the caller's */
     bool writable;
+    bool fixed; /* the same for all jobs: wasi_rebind() leaves it as it is */
 };
 
 /* Where one of the guest's output streams goes: `capture` if not NULL, else `fd`. */

@@ -110,7 +110,8 @@ static int pack_mounts(struct packet *packet, const struct pa_job *job, struct e
             enum pa_status status = errno == ENOENT ? PA_NOT_FOUND : PA_DENIED;
             return error_set_errno(err, status, errno, "mount %s", mount->host_path);
         }
-        if (mount->writable) packet->header.writable_mounts |= UINT64_C(1) << i;
+        if (mount->writable && !mount->fixed) packet->header.writable_mounts |= UINT64_C(1) << i;
+        if (mount->fixed) packet->header.fixed_mounts |= UINT64_C(1) << i;
     }
     packet->header.mount_count = (uint32_t)job->mount_count;
     return 0;
@@ -124,8 +125,8 @@ int packet_pack(struct packet *packet, const struct pa_job *job, struct error *e
         (job->deterministic ? PACKET_DETERMINISTIC : 0) |
         (job->output_truncate ? PACKET_TRUNCATE : 0) | (job->invoke != NULL ? PACKET_INVOKE : 0) |
         (job->stdin_data != NULL ? PACKET_STDIN_DATA : 0) |
-        (job->job_data != NULL ? PACKET_WARM : 0) |
-        (job->wasm_exceptions ? PACKET_EXCEPTIONS : 0) | (job->stub_imports ? PACKET_STUBS : 0);
+        (job->job_data != NULL ? PACKET_WARM : 0) | (job->wasm_exceptions ? PACKET_EXCEPTIONS : 0) |
+        (job->stub_imports ? PACKET_STUBS : 0);
     h->argc = (uint32_t)job->argc;
     h->env_count = (uint32_t)job->env_count;
     h->job_bytes = job->job_bytes;
@@ -249,8 +250,9 @@ static bool numbers_are_possible(const struct packet_header *h) {
     const struct pa_limits *l = &h->limits;
     return (h->flags & ~(uint32_t)PACKET_ALL_FLAGS) == 0 && h->variant < ENGINE_VARIANTS &&
            h->argc <= PACKET_MAX_STRINGS && h->env_count <= PACKET_MAX_STRINGS &&
-           h->mount_count <= PACKET_MAX_MOUNTS && h->body_bytes <= PACKET_MAX_BODY_BYTES &&
-           h->job_bytes <= h->body_bytes && h->stdin_bytes <= h->body_bytes - h->job_bytes &&
+           h->mount_count <= PACKET_MAX_MOUNTS && !(h->fixed_mounts & h->writable_mounts) &&
+           h->body_bytes <= PACKET_MAX_BODY_BYTES && h->job_bytes <= h->body_bytes &&
+           h->stdin_bytes <= h->body_bytes - h->job_bytes &&
            h->rehearsal_bytes <= h->body_bytes - h->job_bytes - h->stdin_bytes &&
            (h->policy.enabled | h->policy.required) <= LAYERS_ALL &&
            memchr(h->tenant, 0, sizeof h->tenant) != NULL && l->memory_limit_bytes > 0 &&
@@ -283,7 +285,8 @@ int packet_open(const struct packet *packet, struct packet_view *view, struct er
     for (uint32_t i = 0; i < h->mount_count; i++) {
         view->mounts[i] = (struct wasi_mount_config){.guest_path = env[h->env_count + i],
                                                      .dir_fd = packet->mount_fds[i],
-                                                     .writable = h->writable_mounts >> i & 1};
+                                                     .writable = h->writable_mounts >> i & 1,
+                                                     .fixed = h->fixed_mounts >> i & 1};
     }
     view->job = (struct pa_job){
         .argv = argv,

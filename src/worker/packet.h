@@ -60,6 +60,7 @@ struct packet_header {
     uint32_t mount_count;
     uint32_t slot;            /* of the worker */
     uint64_t writable_mounts; /* bit n: mount n */
+    uint64_t fixed_mounts;    /* likewise */
     uint64_t body_bytes;
     uint64_t job_bytes;       /* the body begins with these, */
     uint64_t stdin_bytes;     /* then come these, */

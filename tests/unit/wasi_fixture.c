@@ -67,8 +67,8 @@ int world_setup(void **state) {
     host_write(w->tree, "outside/secret", "secret");
     w->memory = (struct guest_memory){.base = calloc(1, MEMORY_BYTES), .size_bytes = MEMORY_BYTES};
     assert_non_null(w->memory.base);
-    w->mounts[0] = (struct wasi_mount_config){"/rw", open_dir(w->tree, "rw"), true};
-    w->mounts[1] = (struct wasi_mount_config){"/ro", open_dir(w->tree, "ro"), false};
+    w->mounts[0] = (struct wasi_mount_config){"/rw", open_dir(w->tree, "rw"), true, false};
+    w->mounts[1] = (struct wasi_mount_config){"/ro", open_dir(w->tree, "ro"), false, false};
     w->config = (struct wasi_config){.stdin_fd = -1,
                                      .mounts = w->mounts,
                                      .mount_count = 2,
