@@ -1,5 +1,5 @@
-# Runs inside the guest's Python, started as `python -I -S -X utf8 -c THIS [MODULE,...]`. It gets all ready,
-# imports the modules named, and then reads its job in front of the standard input, which is otherwise the
+# Runs inside the guest's Python, started as `python -I -S -X utf8 -c THIS [MODULE,...
+# [CODE]]`. It gets all ready, imports the modules named, runs the code for practice, and then reads its job in front of the standard input, which is otherwise the
 # program's own. That first read is where a warm interpreter is forked (docs/architecture.md): what is done
 # before it is done once, what comes after it is done for each job.
 #
@@ -87,13 +87,38 @@ def _polyagent_boot():
                 pass
 
         asyncio.EventLoop = asyncio.SelectorEventLoop = EventLoop
-        policy = getattr(asyncio, "DefaultEventLoopPolicy", None) or getattr(
-            asyncio.events, "_DefaultEventLoopPolicy", None
+        policy = getattr(asyncio.unix_events, "_DefaultEventLoopPolicy", None) or getattr(
+            asyncio, "DefaultEventLoopPolicy", None
         )
         if policy is not None:
             policy._loop_factory = EventLoop
 
-    additions = {"linecache": remember_sources, "asyncio": give_event_loop}
+    def refuse_sockets(socket):
+        def refuse(*args, **options):
+            raise PermissionError(errno.EPERM, "this sandbox has no network")
+
+        import errno
+
+        for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo", "socketpair"):
+            setattr(socket, name, refuse)
+            if not hasattr(socket._socket, name):
+                setattr(socket._socket, name, refuse)
+        socket.create_connection = socket.create_server = socket.socket.__init__ = refuse
+
+    def refuse_threads(threading):
+        def refuse(*args, **options):
+            raise RuntimeError("can't start new thread: this sandbox has a single one")
+
+        for name in ("_start_new_thread", "_start_joinable_thread"):
+            if hasattr(threading, name):
+                setattr(threading, name, refuse)
+
+    additions = {
+        "asyncio": give_event_loop,
+        "linecache": remember_sources,
+        "socket": refuse_sockets,
+        "threading": refuse_threads,
+    }
 
     def reseed():
         # Forked copies of one generator would all give the same numbers. An exception ends the run
@@ -271,6 +296,8 @@ def _polyagent_boot():
 
         for module in preload[0].split(","):
             __import__(module)
+        if len(preload) > 1:
+            exec(preload[1], {})
         # Nothing that is here now is ever garbage: the collector need not look at it again, and so does
         # not write to memory that all forks share.
         practise()
@@ -300,16 +327,14 @@ def _polyagent_boot():
         if "linecache" in sys.modules:
             remember_sources(sys.modules["linecache"])
         status, value = run(name, source, wanted)
-        if not session:
-            status = finish(status)
-        status = flush(status)
         reply = b""
-        if wanted:
+        if wanted:  # before the program's last words: with those, matplotlib closes all figures
             try:
                 reply = answer(status, value)
             except BaseException as error:
                 report(error)
-                status = flush(1)
+                status = 1
+        status = flush(status if session else finish(status))
         value = None
         if session or reply:
             try:

@@ -265,18 +265,35 @@ static char *join(const json_t *set) {
     return text;
 }
 
+/* What is done with the modules of a set. "": nothing; NULL when memory runs out. */
+static char *practise_of(const struct interpreter *i, const json_t *set) {
+    json_t *lessons = (json_t *)(uintptr_t)field(i, "practise"), *lesson;
+    const char *module;
+    size_t length = 1;
+    json_object_foreach(lessons, module, lesson) length += json_string_length(lesson) + 1;
+    char *text = malloc(length), *at = text;
+    if (text == NULL) return NULL;
+    *at = 0;
+    json_object_foreach(lessons, module, lesson) {
+        if (has(set, module)) at = stpcpy(stpcpy(at, json_string_value(lesson)), "\n");
+    }
+    return text;
+}
+
 static int set_argv(struct interpreter_start *start, const struct interpreter *i, size_t profile) {
     const json_t *given = field(i, "argv"), *sets = field(i, "preloads");
     size_t count = json_array_size(given);
-    start->argv = calloc(count + 2, sizeof *start->argv);
+    start->argv = calloc(count + 3, sizeof *start->argv);
     start->preloads = join(json_array_get(sets, profile));
-    if (start->argv == NULL || start->preloads == NULL) return -1;
+    start->practise = practise_of(i, json_array_get(sets, profile));
+    if (start->argv == NULL || start->preloads == NULL || start->practise == NULL) return -1;
     for (size_t n = 0; n < count; n++) {
         const char *text = json_string_value(json_array_get(given, n));
         start->argv[n] = strcmp(text, BOOTSTRAP) == 0 ? i->language->bootstrap : text;
     }
     start->argc = start->warm_argc = count;
     if (json_array_size(sets) > 0) start->argv[start->warm_argc++] = start->preloads;
+    if (start->practise[0] != 0) start->argv[start->warm_argc++] = start->practise;
     return 0;
 }
 
@@ -334,6 +351,7 @@ int interpreter_start_init(struct interpreter_start *start, const struct interpr
 void interpreter_start_fini(struct interpreter_start *start) {
     free(start->argv);
     free(start->preloads);
+    free(start->practise);
     for (size_t i = 0; start->env != NULL && i < start->env_count; i++)
         free(start->env[i]);
     free(start->env);

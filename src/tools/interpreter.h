@@ -57,8 +57,8 @@ size_t interpreter_profile(const struct interpreter *interpreter, const json_t *
 struct interpreter_start {
     const char **argv; /* `argc`, or where it stays, `warm_argc` */
     size_t argc, warm_argc;
-    char *preloads; /* in argv */
-    char **env;     /* NAME=VALUE; `env_count` */
+    char *preloads, *practise; /* in argv */
+    char **env;                /* NAME=VALUE; `env_count` */
     size_t env_count;
     struct pa_mount *mounts; /* `mount_count` */
     char **mount_paths;

@@ -395,7 +395,7 @@ def test_files_outlive_the_server(tmp_path):
     assert again.run("1")["session_state"] == "kept"
     again.close()
     server.stop()
-    assert list((tmp_path / "state" / "sessions").iterdir()) == []
+    assert list((tmp_path / "sessions").iterdir()) == []
 
 
 def test_two_servers_do_not_share_them(tmp_path):
@@ -451,7 +451,7 @@ def test_the_idle_and_the_many(tmp_path):
     assert wait()["session_state"] == "kept" and fourth.value("1") == "1"
     time.sleep(6)
     assert "idle for 4 s (sessions.idle_seconds)" in fourth.run("1", 404)["error"]["message"]
-    assert api("GET", "/sessions")["sessions"] == [] and list((tmp_path / "state" / "sessions").iterdir()) == []
+    assert api("GET", "/sessions")["sessions"] == [] and list((tmp_path / "sessions").iterdir()) == []
     server.stop()
 
 
@@ -467,4 +467,4 @@ def test_closed_sessions_leave_no_processes(server):
     for session in api("GET", "/sessions")["sessions"]:
         api("DELETE", f"/sessions/{session['session_id']}")
     assert settled(lambda: len(children(server.pid))) <= before
-    assert list((pathlib.Path(server.env["POLYAGENT_STATE_DIR"]) / "sessions").iterdir()) == []
+    assert list((pathlib.Path(server.env["POLYAGENT_SESSIONS_DIR"])).iterdir()) == []

@@ -32,7 +32,8 @@ static int count_fds(void) {
 
 static const char *const argv[] = {"program", "one", "two"};
 static const char *const env[] = {"A=1"};
-static const struct pa_mount mounts[] = {{"/tmp", "/data", false, false}, {"/tmp", "/work", true, false}};
+static const struct pa_mount mounts[] = {{"/tmp", "/data", false, false},
+                                         {"/tmp", "/work", true, false}};
 
 static struct pa_job example(void) {
     struct pa_job job = {.argv = argv,
@@ -123,7 +124,8 @@ static void test_impossible_jobs_are_refused(void **state) {
     int fds = count_fds();
     (void)state;
     struct pa_job job = example();
-    const struct pa_mount missing[] = {{"/tmp", "/data", false, false}, {"/nonexistent", "/x", false, false}};
+    const struct pa_mount missing[] = {{"/tmp", "/data", false, false},
+                                       {"/nonexistent", "/x", false, false}};
     job.mounts = missing;
     assert_int_equal(packet_pack(&packet, &job, &err), -1);
     assert_int_equal(err.code, PA_NOT_FOUND);
