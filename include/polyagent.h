@@ -135,9 +135,10 @@ struct pa_job {
      * another one, where the module exports that (a reactor). */
     const char *invoke;
     bool wasm_exceptions; /* the module may use WebAssembly's exception handling */
-    bool stub_imports;    /* imports that do not exist here trap when they are called, and not before */
-    bool deny_clock;    /* clocks answer NOTCAPABLE */
-    bool deny_random;   /* random_get answers NOTCAPABLE */
+    bool
+        stub_imports; /* imports that do not exist here trap when they are called, and not before */
+    bool deny_clock;  /* clocks answer NOTCAPABLE */
+    bool deny_random; /* random_get answers NOTCAPABLE */
     bool deterministic; /* virtual clock, seeded random, canonical NaNs: same job, same bytes */
     uint64_t seed;      /* of the deterministic random numbers */
     int profile_fd;     /* samples for the Firefox profiler go here if > 0; in a process only */

@@ -113,8 +113,12 @@ def _polyagent_boot():
             if hasattr(threading, name):
                 setattr(threading, name, refuse)
 
+    def show_nothing(pyplot):
+        pyplot.show = lambda *args, **options: None  # the figures that are left open come with the answer
+
     additions = {
         "asyncio": give_event_loop,
+        "matplotlib.pyplot": show_nothing,
         "linecache": remember_sources,
         "socket": refuse_sockets,
         "threading": refuse_threads,

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "config/state.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,16 +21,7 @@ enum { IDLE_LOOK_US = 1000000, MAX_META_BYTES = 128 << 20 };
 #define ID_LETTERS "0123456789abcdef"
 
 int sessions_path(const char *given, char *out, size_t size, struct error *err) {
-    const char *own = getenv("POLYAGENT_STATE_DIR"), *state = getenv("XDG_STATE_HOME"),
-               *home = getenv("HOME");
-    int length = given[0] != 0 ? snprintf(out, size, "%s", given)
-                 : own != NULL ? snprintf(out, size, "%s/sessions", own)
-                 : state != NULL && state[0] == '/'
-                     ? snprintf(out, size, "%s/polyagent/sessions", state)
-                 : home != NULL ? snprintf(out, size, "%s/.local/state/polyagent/sessions", home)
-                                : -1;
-    if (length > 0 && (size_t)length < size) return 0;
-    return error_set(err, PA_INVALID_ARGUMENT, "no place for sessions: set sessions.dir");
+    return state_path(given, "sessions", "sessions.dir", out, size, err);
 }
 
 struct session *session_by_id(struct sessions *all, const char *id) {

@@ -1,5 +1,6 @@
 #include "tools/interpreter.h"
 
+#include "config/state.h"
 #include "config/yaml_json.h"
 #include "interpreter_schema.h" /* generated from schemas/ */
 #include "tools/schema.h"
@@ -17,16 +18,8 @@
 #define BOOTSTRAP "@bootstrap"
 
 int interpreters_own_folder(char *out, size_t size, struct error *err) {
-    const char *own = getenv("POLYAGENT_STATE_DIR"), *state = getenv("XDG_STATE_HOME"),
-               *home = getenv("HOME");
-    int length =
-        own != NULL                        ? snprintf(out, size, "%s/interpreters", own)
-        : state != NULL && state[0] == '/' ? snprintf(out, size, "%s/polyagent/interpreters", state)
-        : home != NULL ? snprintf(out, size, "%s/.local/state/polyagent/interpreters", home)
-                       : -1;
-    if (length > 0 && (size_t)length < size) return 0;
-    return error_set(err, PA_INVALID_ARGUMENT,
-                     "no place for your own interpreters: set POLYAGENT_STATE_DIR");
+    return state_path(getenv("POLYAGENT_INTERPRETERS_DIR"), "interpreters",
+                      "POLYAGENT_INTERPRETERS_DIR", out, size, err);
 }
 
 static const json_t *field(const struct interpreter *i, const char *name) {

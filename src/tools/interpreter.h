@@ -26,7 +26,7 @@ struct interpreters {
 };
 
 /* Reads the manifests of the folders for interpreters: the user's own first
- * ($POLYAGENT_STATE_DIR/interpreters), then the one beside the program, the installed one, and
+ * (interpreters_own_folder()), then the one beside the program, the installed one, and
  * /opt/wasm-interpreters. Of two of the same name the first counts. -1 with `err` that names file
  * and key: nothing to release. */
 int interpreters_load(struct interpreters *all, struct error *err);
@@ -34,7 +34,8 @@ int interpreters_load(struct interpreters *all, struct error *err);
 int interpreters_load_file(struct interpreters *all, const char *path, struct error *err);
 void interpreters_fini(struct interpreters *all);
 
-/* The user's own folder. -1 with `err` if there is no place for it. */
+/* The user's own folder: $POLYAGENT_INTERPRETERS_DIR, or interpreters in $POLYAGENT_STATE_DIR, or
+ * in the user's state directory. -1 with `err` if there is no place for it. */
 int interpreters_own_folder(char *out, size_t size, struct error *err);
 
 /* By name; one whose module is not there counts, too. NULL: there is none. */

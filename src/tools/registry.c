@@ -2,6 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "config/state.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -15,17 +16,7 @@
 #define SUFFIX ".wasm"
 
 int registry_path(const char *given, char *out, size_t size, struct error *err) {
-    const char *own = getenv("POLYAGENT_STATE_DIR"), *state = getenv("XDG_STATE_HOME"),
-               *home = getenv("HOME");
-    int length = given[0] != 0 ? snprintf(out, size, "%s", given)
-                 : own != NULL ? snprintf(out, size, "%s/modules", own)
-                 : state != NULL && state[0] == '/'
-                     ? snprintf(out, size, "%s/polyagent/modules", state)
-                 : home != NULL ? snprintf(out, size, "%s/.local/state/polyagent/modules", home)
-                                : -1;
-    if (length > 0 && (size_t)length < size) return 0;
-    return error_set(err, PA_INVALID_ARGUMENT,
-                     "no place for the module registry: set POLYAGENT_MODULES_REGISTRY");
+    return state_path(given, "modules", "modules.registry", out, size, err);
 }
 
 /* NAME, or NAME@VERSION: letters, digits and "._-", beginning with one of the first two, so that no

@@ -112,7 +112,7 @@ PLAIN, RICH = (), ("numpy",)
     ("import socket; socket.socket()", "this sandbox has no network"),
     ("import urllib.request as u; u.urlopen('http://example.com')", "this sandbox has no network"),
     ("import threading; threading.Thread(target=print).start()", "can't start new thread: this sandbox has a single one"),
-    ("open('/etc/passwd')", "Error"), ("import ctypes", "ModuleNotFoundError")])
+    ("open('/etc/passwd')", "Error")])
 def test_what_there_is_not_is_refused_in_words(call, packages, code, error):
     answer = call(code, *packages)
     assert answer["exit_code"] == 1 and error in answer["stderr"], answer["stderr"]
@@ -154,7 +154,7 @@ def wheel(folder, name="greeting", tag="py3-none-any"):
 
 
 def test_interpreters_of_ones_own(tmp_path):
-    env = {**__import__("os").environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    env = {**__import__("os").environ, "POLYAGENT_INTERPRETERS_DIR": str(tmp_path / "own")}
     own = lambda *args: run("interpreter", *args, env=env, timeout=400)  # noqa: E731
     done = own("add", "mine", PYTHON_WASM, "--preload", "csv")
     assert done.returncode == 0 and "mine: " in done.out, done.err
@@ -172,12 +172,12 @@ def test_interpreters_of_ones_own(tmp_path):
     assert own("add", "bad", tmp_path / "bad.wasm").returncode == 125 and "bad " not in own("list").out
     assert own("remove", "mine").returncode == 0 and own("remove", "greeter").returncode == 0
     assert "not yours to remove" in own("remove", "python").err and "none of that name" in own("remove", "mine").err
-    assert list((tmp_path / "state/polyagent/interpreters").iterdir()) == []
+    assert list((tmp_path / "own").iterdir()) == []
 
 
 @pytest.mark.parametrize("text, error", [
     ("x: {language: python, module: x.wasm}", "x.argv: missing"), ("x: {language: cobol, module: x, argv: [x]}", "must be python or javascript"),
-    ("x: {language: python, module: x, argv: [x], featurs: []}", "did you mean"), ("a: [", ":1: "), ("a: {b: 1}\na: 2", "twice"),
+    ("x: {language: python, module: x, argv: [x], featurs: []}", "did you mean"), ("a: [", "m.yaml:"), ("a: {b: 1}\na: 2", "twice"), ("a: b", "a: must be"),
     ("x: &a {language: python, module: x, argv: [x]}\ny: *b", ":2: ")])
 def test_bad_manifests_are_told_by_file_and_key(tmp_path, text, error):
     (tmp_path / "m.yaml").write_text(text)
