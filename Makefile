@@ -23,6 +23,7 @@ unit: all
 	@meson test -C build/main --no-rebuild --print-errorlogs
 
 e2e: all interpreters $(VENV)/pytest build/go/grpcurl
+	@scripts/install-deps.sh chromium
 	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/hostile
 
 # The same tests over a build with AddressSanitizer and UndefinedBehaviorSanitizer. The engine handles

@@ -4,12 +4,12 @@ _polyagent() {
     local shared="--dir --env --stdin --memory --timeout --cpu-time --fuel --output-limit --max-module
         --deterministic --no-clock --no-random --stats --trace --local --help"
     if [[ $COMP_CWORD -eq 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "run python js tool serve submit mcp module doctor bench cache --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "run python js repl tool serve submit mcp interpreter module doctor bench cache --help --version" -- "$current")
         return
     fi
     case "${COMP_WORDS[1]}$current" in
     run-*) mapfile -t COMPREPLY < <(compgen -W "$shared --invoke --profile --coredump" -- "$current") ;;
-    python-*) mapfile -t COMPREPLY < <(compgen -W "$shared --python -c" -- "$current") ;;
+    python-*) mapfile -t COMPREPLY < <(compgen -W "$shared --python --packages -c" -- "$current") ;;
     js-*) mapfile -t COMPREPLY < <(compgen -W "$shared --js -c" -- "$current") ;;
     tool*) mapfile -t COMPREPLY < <(compgen -W "code_executor python_wasi_runner javascript_wasi_runner --list --local --server --help" \
         -- "$current") ;;
@@ -17,6 +17,9 @@ _polyagent() {
         --max-queued --spare --memory --drain --help" -- "$current") ;;
     submit-*) mapfile -t COMPREPLY < <(compgen -W "--server --json --help" -- "$current") ;;
     mcp-*) mapfile -t COMPREPLY < <(compgen -W "--config --local --help" -- "$current") ;;
+    repl-*) mapfile -t COMPREPLY < <(compgen -W "--language --packages --timeout --local --help" -- "$current") ;;
+    interpreter*) mapfile -t COMPREPLY < <(compgen -W "list add remove warm --json --manifest --language --from --wheel
+        --preload --memory --help" -- "$current") ;;
     module*) mapfile -t COMPREPLY < <(compgen -W "list push pull inspect remove --help" -- "$current") ;;
     bench-*) mapfile -t COMPREPLY < <(compgen -W "-c --runs --warmup --concurrency --spare --cold
         --server --json --no-histogram --help" -- "$current") ;;

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Installs the Debian packages that are missing. Rust (1.95) comes with the machine.
+# install-deps.sh [PACKAGE]...: installs the Debian packages that are missing: those named, or what building and testing
+# need but for the browser. Rust (1.95) comes with the machine.
 set -eu
-packages="meson ninja-build gcc pkg-config cmake libcmocka-dev libjansson-dev libsodium-dev libgcrypt20-dev libsystemd-dev
+packages="$*"
+[ -n "$packages" ] || packages="meson ninja-build gcc pkg-config cmake libcmocka-dev libjansson-dev libsodium-dev libgcrypt20-dev libsystemd-dev
 libseccomp-dev libcap-ng-dev libmicrohttpd-dev libyaml-dev libgrpc-dev libprotobuf-c-dev protobuf-c-compiler
-protobuf-compiler libprotobuf-dev libcurl4-gnutls-dev libgnutls28-dev python3-venv
+protobuf-compiler libprotobuf-dev libcurl4-gnutls-dev libedit-dev libgnutls28-dev python3-venv
 clang lld clang-format cppcheck wasi-libc libclang-rt-dev-wasm32 binutils procps rustc libstd-rust-dev-wasm32"
 missing=""
 for package in $packages; do

@@ -110,7 +110,7 @@ func TestTasksAndDiscovery(t *testing.T) {
 		t.Fatal(done, err)
 	}
 	found, err := c.Agent().DiscoverTools(context.Background(), &pb.DiscoverToolsRequest{Query: "python"})
-	if err != nil || len(found.Tools) != 1 || found.Tools[0].Name != "python_wasi_runner" {
+	if err != nil || len(found.Tools) < 1 || found.Tools[0].Name != "python_wasi_runner" {
 		t.Fatal(found, err)
 	}
 }

@@ -3,8 +3,11 @@
 #include "base/cleanup.h"
 #include "tools/tools.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void on_warm(void *context, const struct supervisor_result *result) {
     struct host *host = context;
@@ -96,6 +99,23 @@ int host_start(struct host *host, const struct config *c, const char *socket_pat
     }
     host_stop(host);
     return -1;
+}
+
+int host_find(struct host *host, const struct config *config, bool local, char *folder,
+              char path[SOCKET_PATH_BYTES], bool *own, struct error *err) {
+    *own = false;
+    if (!local && socket_default_path(path, err) == 0) {
+        int fd = socket_connect(path, true, err);
+        if (fd >= 0) return close(fd);
+    }
+    *err = (struct error){0};
+    if (mkdtemp(folder) == NULL)
+        return error_set_errno(err, PA_INTERNAL, errno, "a folder for a socket");
+    *own = true;
+    (void)snprintf(path, SOCKET_PATH_BYTES, "%s/s.sock", folder);
+    int result = host_start(host, config, path, err);
+    if (result != 0) (void)rmdir(folder);
+    return result;
 }
 
 void host_stop(struct host *host) {

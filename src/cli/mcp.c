@@ -163,23 +163,6 @@ static int serve(struct stdio *s) {
     return result;
 }
 
-/* A server of this user that is running, or one of our own in `folder`. */
-static int find_server(struct host *host, const struct config *config, bool local, char *folder,
-                       char path[SOCKET_PATH_BYTES], bool *own, struct error *err) {
-    if (!local && socket_default_path(path, err) == 0) {
-        int fd = socket_connect(path, true, err);
-        if (fd >= 0) return close(fd);
-    }
-    *err = (struct error){0};
-    if (mkdtemp(folder) == NULL)
-        return error_set_errno(err, PA_INTERNAL, errno, "a folder for a socket");
-    *own = true;
-    (void)snprintf(path, SOCKET_PATH_BYTES, "%s/s.sock", folder);
-    int result = host_start(host, config, path, err);
-    if (result != 0) (void)rmdir(folder);
-    return result;
-}
-
 static int run(const char *config_path, bool local) {
     static struct stdio s; /* the buffers in it are large */
     struct host host;
@@ -189,7 +172,7 @@ static int run(const char *config_path, bool local) {
     bool own = false;
     if (config_load(&config, config_path, &err) != 0) return cli_fail("mcp: %s", err.text);
     cli_leave_signals_to_loop();
-    if (find_server(&host, &config, local, folder, path, &own, &err) != 0) {
+    if (host_find(&host, &config, local, folder, path, &own, &err) != 0) {
         config_fini(&config);
         return cli_fail("mcp: %s", err.text);
     }

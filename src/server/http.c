@@ -42,6 +42,14 @@ static enum MHD_Result queue(struct request *r, unsigned status, const char *typ
         {"WWW-Authenticate", status == MHD_HTTP_UNAUTHORIZED ? "Bearer" : NULL},
         {"Allow", allow},
         {"Mcp-Session-Id", r->mcp_session[0] != 0 ? r->mcp_session : NULL},
+        /* Scripts and connections of our own only. What a program left as HTML is shown in a frame
+         * without scripts; its styles may stand in it. */
+        {"Content-Security-Policy",
+         type != NULL && strncmp(type, "text/html", 9) == 0
+             ? "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+               "img-src data: blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+               "form-action 'none'"
+             : NULL},
         {"X-Content-Type-Options", "nosniff"}};
     for (size_t i = 0; i < sizeof headers / sizeof *headers && result == MHD_YES; i++) {
         if (headers[i][1] != NULL)

@@ -85,6 +85,10 @@ enum MHD_Result http_route(struct request *r, const char *method, const char *pa
 /* Starts and callbacks of runs, for those whose answer is a run's result. */
 const struct service_callbacks *http_run_callbacks(bool streams);
 enum MHD_Result http_wait_for_run(struct request *r, struct service_run *run, bool streams);
+/* http_playground.c: the page and its parts */
+enum MHD_Result http_get_page(struct request *r);
+enum MHD_Result http_get_style(struct request *r);
+enum MHD_Result http_get_script(struct request *r);
 /* http_sessions.c */
 void http_session_methods(const char *path, char *out, size_t size);
 enum MHD_Result http_session(struct request *r, const char *method, const char *path);

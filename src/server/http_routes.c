@@ -202,12 +202,19 @@ static const struct route {
     const char *method, *path;
     enum MHD_Result (*answer)(struct request *request);
     bool open; /* without credentials */
-} routes[] = {
-    {"GET", "/health", get_health, true},         {"GET", "/ready", get_ready, true},
-    {"GET", "/openapi.json", get_openapi, true},  {"GET", "/metrics", get_metrics, false},
-    {"GET", "/tools/list", get_tools, false},     {"POST", "/tools/execute", post_execute, false},
-    {"POST", "/api/v1/tasks", post_tasks, false}, {"POST", "/mcp", http_post_mcp, false},
-    {"GET", "/mcp", http_get_mcp, false},         {"DELETE", "/mcp", http_delete_mcp, false}};
+} routes[] = {{"GET", "/", http_get_page, true},
+              {"GET", "/playground.css", http_get_style, true},
+              {"GET", "/playground.js", http_get_script, true},
+              {"GET", "/health", get_health, true},
+              {"GET", "/ready", get_ready, true},
+              {"GET", "/openapi.json", get_openapi, true},
+              {"GET", "/metrics", get_metrics, false},
+              {"GET", "/tools/list", get_tools, false},
+              {"POST", "/tools/execute", post_execute, false},
+              {"POST", "/api/v1/tasks", post_tasks, false},
+              {"POST", "/mcp", http_post_mcp, false},
+              {"GET", "/mcp", http_get_mcp, false},
+              {"DELETE", "/mcp", http_delete_mcp, false}};
 enum { ROUTES = sizeof routes / sizeof *routes };
 
 /* Where certificates of clients are asked for: whether it showed a good one. */

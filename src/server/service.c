@@ -202,13 +202,13 @@ static uint64_t count(struct service_run *run, const struct pa_result *result) {
     return ended.wall_ns;
 }
 
-static void log_end(const struct service_run *run, const struct pa_result *result,
-                    uint64_t wall_ns) {
-    bool ours = result->status == PA_INTERNAL;
+static void log_end(const struct service_run *run, enum pa_status status,
+                    const struct pa_result *result, uint64_t wall_ns) {
+    bool ours = status == PA_INTERNAL;
     log_event(ours ? LOG_ERROR : LOG_INFO, run->caller.interface, "run ended",
               {"request_id", run->caller.request_id, 0},
               {"traceparent", run->caller.traceparent, 0}, {"caller", run->caller.name, 0},
-              {"tool", tools[run->tool].name, 0}, {"status", pa_status_name(result->status), 0},
+              {"tool", tools[run->tool].name, 0}, {"status", pa_status_name(status), 0},
               {"exit_code", NULL, result->exit_code},
               {"wall_ms", NULL, (double)wall_ns / (double)NS_PER_MS},
               {"cpu_ms", NULL, result->usage.cpu_ms},
@@ -245,7 +245,7 @@ static void on_done(void *context, const struct pa_result *result, const struct 
     enum pa_status status = result->status;
     if (run->session != NULL) status = sessions_leave(run->session, status, node, all);
     run->callbacks->done(run->context, status, with_id(all, &run->caller));
-    log_end(run, result, wall_ns); /* the client does not wait for it */
+    log_end(run, status, result, wall_ns); /* the client does not wait for it */
     release(run);
 }
 

@@ -150,6 +150,11 @@ struct cgroup *cgroup_new(const char *root, bool may_move, uint64_t memory_bytes
     return NULL;
 }
 
+/* Version 2 has one directory; of version 1's, the first is that of pids. */
+int cgroup_bound_processes(const struct cgroup *cgroup, uint32_t max_processes) {
+    return write_number(cgroup->dirs[0], "pids.max", max_processes);
+}
+
 int cgroup_add(const struct cgroup *cgroup, pid_t pid) {
     for (int i = 0; i < cgroup->count; i++) {
         if (i > 0 && i == cgroup->home) continue;

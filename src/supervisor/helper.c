@@ -40,3 +40,7 @@ int supervisor_find_helper(const char *given, char *out, size_t size, struct err
 int supervisor_find_net(char *out, size_t size, struct error *err) {
     return find("POLYAGENT_NET", "polyagent-net", PA_INSTALLED_NET, out, size, err);
 }
+
+int supervisor_find_repl(char *out, size_t size, struct error *err) {
+    return find("POLYAGENT_REPL", "polyagent-repl", PA_INSTALLED_REPL, out, size, err);
+}

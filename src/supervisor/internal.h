@@ -163,10 +163,12 @@ struct supervisor {
     uint32_t running, queued, workers;
     uint64_t tick;
     uint64_t finished, retried, zygotes_started;
-    uint64_t mean_run_ns;  /* moving average, for retry hints */
-    struct slot probe;     /* for mounts_can_be_mapped(); no worker has it */
-    int empty_dir;         /* owned; in the place of mounts while an interpreter starts */
-    struct cgroup *cgroup; /* owned; NULL: none to be had */
+    uint64_t mean_run_ns;   /* moving average, for retry hints */
+    struct slot probe;      /* for mounts_can_be_mapped(); no worker has it */
+    int empty_dir;          /* owned; in the place of mounts while an interpreter starts */
+    uint32_t process_bound; /* of the group, nodes excluded */
+    uint32_t nodes_bound;   /* how many of these it has room for */
+    struct cgroup *cgroup;  /* owned; NULL: none to be had */
     bool closing;
     sd_event_source *pace; /* owned */
     sd_event_source *tire; /* owned; takes spare copies back */
@@ -261,6 +263,7 @@ void pace_run_begins(struct supervisor *supervisor);
 struct cgroup *cgroup_new(const char *root, bool may_move, uint64_t memory_bytes,
                           uint32_t max_processes);
 int cgroup_add(const struct cgroup *cgroup, pid_t pid);
+int cgroup_bound_processes(const struct cgroup *cgroup, uint32_t max_processes);
 void cgroup_free(struct cgroup *cgroup);
 
 #endif

@@ -12,7 +12,7 @@
 
 /* How long a session that rests keeps a copy ready: agents think for seconds, people for minutes.
  */
-enum { SPARE_MS = 5000, LOOK_US = 1000000 };
+enum { SPARE_MS = 5000, LOOK_US = 1000000, NODES_STEP = 32 };
 
 static void release_spare(struct worker *node) {
     struct worker *spare = node->spare;
@@ -56,6 +56,15 @@ int node_new(struct supervisor *s) {
     return result < 0 ? result : sd_event_source_set_enabled(s->tire, SD_EVENT_OFF);
 }
 
+/* The bound of processes grows with the nodes, each of which may have a copy, and not before: until
+ * then it is as tight as fresh runs need it. */
+static void make_room(struct supervisor *s) {
+    uint32_t wanted = (s->node_count / NODES_STEP + 2) * NODES_STEP;
+    if (s->cgroup == NULL || wanted == s->nodes_bound) return;
+    if (cgroup_bound_processes(s->cgroup, s->process_bound + 3 * wanted) == 0)
+        s->nodes_bound = wanted;
+}
+
 /* A random number is no secret among processes of one user, but none is met by chance. */
 void node_made(struct worker *worker) {
     struct supervisor *s = worker->zygote->supervisor;
@@ -66,6 +75,7 @@ void node_made(struct worker *worker) {
     } while (worker->node == 0);
     TAILQ_INSERT_TAIL(&s->nodes, worker, by_node);
     s->node_count++;
+    make_room(s);
     worker->rested_ns = clock_now_ns();
     make_spare(worker);
 }

@@ -347,8 +347,9 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
     if (s->config.policy.enabled & LAYER_CGROUP && s->config.keep_warm) {
         /* Twice as many as there can be at once: dead ones count until they are reaped. */
         uint32_t workers = s->config.max_running + s->config.max_zygotes * s->config.spare_workers;
-        s->cgroup = cgroup_new(CGROUP_ROOT, config->may_move, config->memory_bytes,
-                               2 * (workers + s->config.max_zygotes) + 64 + s->config.max_nodes);
+        s->process_bound = 2 * (workers + s->config.max_zygotes) + 64;
+        s->cgroup =
+            cgroup_new(CGROUP_ROOT, config->may_move, config->memory_bytes, s->process_bound);
     }
     return s;
 }

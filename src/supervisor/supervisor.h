@@ -77,6 +77,9 @@ int supervisor_find_helper(const char *given, char *out, size_t size, struct err
  * installed. */
 int supervisor_find_net(char *out, size_t size, struct error *err);
 
+/* polyagent-repl likewise, by $POLYAGENT_REPL. */
+int supervisor_find_repl(char *out, size_t size, struct error *err);
+
 struct supervisor_stats {
     uint32_t running, queued, zygotes;
     uint32_t nodes;

@@ -132,8 +132,8 @@ int seal_worker(const struct seal *seal, uint32_t slot, bool stays, uint32_t *in
 /* How far a write may make any file grow. Output that goes straight to a file counts. */
 static uint64_t largest_file_bytes(const struct pa_job *job,
                                    const struct wasi_mount_config *mounts) {
-    const int outputs[] = {job->stdout_fd, job->stderr_fd, job->trace_fd, job->profile_fd,
-                           job->coredump_fd};
+    const int outputs[] = {job->stdout_fd, job->stderr_fd,  job->answer_fd,
+                           job->trace_fd,  job->profile_fd, job->coredump_fd};
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
         struct stat st;
         if (outputs[i] > 0 && fstat(outputs[i], &st) == 0 && S_ISREG(st.st_mode)) {

@@ -76,7 +76,7 @@ def test_errors(client):
 
 
 def test_tasks_tools_health(client):
-    assert client.health() and [t.name for t in client.tools()] == ["code_executor", "python_wasi_runner", "javascript_wasi_runner"]
+    assert client.health() and [t.name for t in client.tools()][:3] == ["code_executor", "python_wasi_runner", "javascript_wasi_runner"]
     assert client.tools()[1].input_schema["required"] == ["code"]
     assert client.task("Use python_wasi_runner to execute: print(6 * 7)").result == "42\n"
     assert client.task("", tool_parameters={"tool": "code_executor", "module": "hello"}).result == "Hello from WASI!\n"
@@ -93,7 +93,7 @@ def test_async(server):
                 await client.execute("nope", {})
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(client.run_python("while True: pass"), 0.3)
-            assert await client.health() and len(await client.tools()) == 3
+            assert await client.health() and len(await client.tools()) > 3
             assert (await client.run_wasm(HELLO)).ok and (await client.task("Use python_wasi_runner to run: print(1)")).result == "1\n"
 
     asyncio.run(all_of_it())

@@ -95,7 +95,7 @@ def test_paths_and_methods(front):
         "code_executor", "python_wasi_runner", "javascript_wasi_runner"}
     assert request(front, "GET", "/nope").status == 404
     document = json.loads(request(front, "GET", "/openapi.json").text)
-    assert document["openapi"] == "3.1.0" and len(document["components"]["schemas"]["ToolCall"]["oneOf"]) == 3
+    assert document["openapi"] == "3.1.0" and len(document["components"]["schemas"]["ToolCall"]["oneOf"]) > 3
     refused = request(front, "GET", "/tools/execute")
     assert (refused.status, refused.headers["Allow"]) == (405, "POST")
     assert request(front, "DELETE", "/health").headers["Allow"] == "GET"

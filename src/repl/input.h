@@ -1,0 +1,17 @@
+/* Lines from the terminal, or whatever stdin is; and when enough of them are there. */
+#ifndef PA_REPL_INPUT_H
+#define PA_REPL_INPUT_H
+
+#include <stdbool.h>
+
+/* The next line without its end, the caller's to free; NULL at the end. With line editing, history
+ * and completion on a terminal; Ctrl-C there drops the line and gives an empty one. */
+char *input_line(const char *prompt);
+
+/* Whether the lines so far are a whole input: no bracket, text or block is open. */
+bool input_is_complete(const char *text, bool is_python);
+
+int input_start_history(const char *path, int lines);
+void input_end_history(const char *path);
+
+#endif
