@@ -42,7 +42,10 @@ class Terminal:
         while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
             if time.monotonic() > until:
                 os.kill(self.pid, signal.SIGKILL)
-            self.send("\x04")  # again: one that comes between two lines, as no hand can, may be lost
+            # The line is dropped first: what comes between two lines, faster than any hand, may be in it.
+            self.send("\x03")
+            time.sleep(0.1)
+            self.send("\x04")
             if select.select([self.fd], [], [], 0.3)[0]:
                 try:
                     os.read(self.fd, 4096)
