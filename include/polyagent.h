@@ -132,7 +132,9 @@ struct pa_job {
     size_t mount_count;
 
     /* Exported function without parameters to call; NULL = "_start". `_initialize` comes before
-     * another one, where the module exports that (a reactor). */
+     * another one, where the module exports that (a reactor). Several are called one after another
+     * where they stand on a line each; one with a tab and "argv" behind its name gets all arguments
+     * but the last, with "last" that one, as texts (the canonical ABI, by cabi_realloc). */
     const char *invoke;
     bool wasm_exceptions; /* the module may use WebAssembly's exception handling */
     bool

@@ -2,7 +2,7 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const RUNNERS = { python: "python_wasi_runner", javascript: "javascript_wasi_runner" };
+const RUNNERS = { python: "python_wasi_runner", javascript: "javascript_wasi_runner", ruby: "ruby_wasi_runner" };
 
 const EXAMPLES = {
   python: {
@@ -14,6 +14,9 @@ const EXAMPLES = {
     "What is not allowed": "import urllib.request\n\nurllib.request.urlopen(\"http://example.com\")\n",
     "An endless loop": "while True:\n    pass\n",
   },
+  ruby: {
+    Squares: "squares = (1..10).map { |n| n * n }\nputs squares.sum\nsquares.select(&:even?)\n",
+  },
   javascript: {
     Fibonacci: "const fib = (n) => (n < 2 ? n : fib(n - 1) + fib(n - 2));\nfib(20)\n",
     Timers: "let n = 0;\nconst timer = setInterval(() => {\n  console.log(\"tick\", ++n);\n  if (n === 3) clearInterval(timer);\n}, 300);\n\"started\"\n",
@@ -24,10 +27,12 @@ const EXAMPLES = {
 // ---- Highlighting: tokens by one expression a language; what is none stays plain.
 const WORDS = {
   python: "and as assert async await break case class continue def del elif else except finally for from global if import in is lambda match nonlocal not or pass raise return try while with yield True False None",
+  ruby: "alias and begin break case class def defined? do else elsif end ensure false for if in module next nil not or redo rescue retry return self super then true undef unless until when while yield require puts",
   javascript: "async await break case catch class const continue debugger default delete do else export extends finally for function if import in instanceof let new of return static super switch this throw try typeof var void while yield true false null undefined",
 };
 const TOKENS = {
   python: /(?<c>#[^\n]*)|(?<s>[rbfuRBFU]{0,2}(?:"""[^]*?(?:"""|$)|'''[^]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?))|(?<n>\b(?:0[xXbBoO][\da-fA-F_]+|\d[\d_]*\.?[\d_]*(?:[eE][+-]?\d+)?j?)\b)|(?<w>[A-Za-z_]\w*)/g,
+  ruby: /(?<c>#[^\n]*)|(?<s>"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|:[A-Za-z_]\w*)|(?<n>\b\d[\d_]*\.?\d*(?:[eE][+-]?\d+)?\b)|(?<w>[A-Za-z_]\w*[?!]?)/g,
   javascript: /(?<c>\/\/[^\n]*|\/\*[^]*?(?:\*\/|$))|(?<s>`(?:\\.|[^`\\])*`?|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)|(?<n>\b(?:0[xXbBoO][\da-fA-F_]+|\d[\d_]*\.?[\d_]*(?:[eE][+-]?\d+)?n?)\b)|(?<w>[A-Za-z_$][\w$]*)/g,
 };
 
@@ -208,7 +213,7 @@ async function stop() {
 // ---- Sessions.
 function choose(id, language) {
   session = id;
-  if (language) setLanguage(language === "js" ? "javascript" : language);
+  if (language) setLanguage(language);
   $("language").disabled = $("packages").disabled = $("memory").disabled = id !== null;
   $("leave").disabled = id === null;
   $("where").textContent = id ? `in session ${id.slice(0, 8)}` : "in a fresh sandbox";

@@ -26,7 +26,7 @@ static const char help[] =
     "(~/.local/state/polyagent/interpreters).\n\n"
     "  list      what there is; --manifest shows what a file says\n"
     "  add       a python.wasm or quickjs.wasm of your own, compiled ahead:\n"
-    "    --language NAME      python (the default) or javascript\n"
+    "    --language NAME      python (the default), javascript or ruby\n"
     "    --from NAME          as that one is, instead of a FILE\n"
     "    --wheel FILE         a pure-Python wheel that its programs can import; any number\n"
     "    --preload A,B        modules to import ahead\n"

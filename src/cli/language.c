@@ -47,6 +47,17 @@ static const struct command javascript = {
     "  polyagent js -c 'console.log(2 + 2)'\n"
     "  polyagent js --dir .::/data script.js -- --verbose\n"};
 
+static const struct command ruby = {
+    &language_ruby,
+    "usage: polyagent ruby [OPTION]... [-c CODE | FILE | -] [-- ARGUMENT...]\n\n"
+    "Runs Ruby in the sandbox, with its standard library. Its stdin is the program's own, unless "
+    "the\n"
+    "program itself comes by stdin (-). ARGV holds the arguments.\n\n",
+    "  --ruby FILE           another ruby.wasm\n\n"
+    "Examples:\n"
+    "  polyagent ruby -c 'puts 2 + 2'\n"
+    "  polyagent ruby --dir .::/data script.rb -- --verbose\n"};
+
 static int read_source(const char *path, struct buffer *source) {
     int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return cli_fail("cannot read %s: %s", path, strerror(errno));
@@ -94,6 +105,19 @@ static int use_known(struct cli_run *run, struct interpreter_start *start) {
     return 0;
 }
 
+/* A file of a language that only manifests know how to start. */
+static int start_as_known(const struct language *language, struct cli_run *run, const char *file,
+                          char wasm[PATH_MAX], struct interpreters *all,
+                          struct interpreter_start *start) {
+    struct error err = {0};
+    if (all->list == NULL && interpreters_load(all, &err) != 0) return cli_fail("%s", err.text);
+    const struct interpreter *like = interpreters_choose(all, language, NULL, &err);
+    if (like == NULL || file == NULL || interpreter_start_init(start, like, 0, &err) != 0)
+        return cli_fail("%s: %s", language->name, err.text);
+    (void)snprintf(wasm, PATH_MAX, "%s", file);
+    return use_known(run, start);
+}
+
 /* One of the manifests, or a file that is named, or that lies where such files do. */
 static int find(const struct language *language, struct cli_run *run, const char *file,
                 const json_t *packages, char wasm[PATH_MAX], struct interpreters *all,
@@ -111,6 +135,8 @@ static int find(const struct language *language, struct cli_run *run, const char
         }
         if (json_array_size(packages) > 0) return cli_fail("%s", err.text);
     }
+    if (language->argv == NULL && start->argv == NULL)
+        return start_as_known(language, run, file, wasm, all, start);
     run->job.argv = language->argv;
     run->job.argc = language->argc;
     run->job.env_count = 0; /* they are in the job */
@@ -216,4 +242,8 @@ int cli_python_main(int argc, char **argv) {
 
 int cli_js_main(int argc, char **argv) {
     return run_source(&javascript, argc, argv);
+}
+
+int cli_ruby_main(int argc, char **argv) {
+    return run_source(&ruby, argc, argv);
 }

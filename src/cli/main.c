@@ -9,6 +9,7 @@ static const char help[] = "polyagent runs code that nobody trusts in a WebAssem
                            "  run      run a WASI module (.wasm, .wat)\n"
                            "  python   run Python source\n"
                            "  js       run JavaScript source\n"
+                           "  ruby     run Ruby source\n"
                            "  repl     an interactive session\n"
                            "  tool     call a tool as an agent would, JSON in and out\n"
                            "  serve    the server: gRPC, HTTP, MCP, and warm interpreters\n"
@@ -28,13 +29,21 @@ int main(int argc, char **argv) {
         const char *name;
         int (*main)(int argc, char **argv);
     } commands[] = {
-        {"run", cli_run_main},       {"python", cli_python_main},
-        {"js", cli_js_main},         {"tool", cli_tool_main},
-        {"serve", cli_serve_main},   {"mcp", cli_mcp_main},
-        {"submit", cli_submit_main}, {"module", cli_module_main},
-        {"doctor", cli_doctor_main}, {"bench", cli_bench_main},
-        {"cache", cli_cache_main},   {"interpreter", cli_interpreter_main},
-        {"repl", cli_repl_main},     {NULL, NULL},
+        {"run", cli_run_main},
+        {"python", cli_python_main},
+        {"js", cli_js_main},
+        {"tool", cli_tool_main},
+        {"serve", cli_serve_main},
+        {"mcp", cli_mcp_main},
+        {"submit", cli_submit_main},
+        {"module", cli_module_main},
+        {"doctor", cli_doctor_main},
+        {"bench", cli_bench_main},
+        {"cache", cli_cache_main},
+        {"interpreter", cli_interpreter_main},
+        {"repl", cli_repl_main},
+        {"ruby", cli_ruby_main},
+        {NULL, NULL},
     };
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *self = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";

@@ -26,7 +26,7 @@ static const char help[] =
     "it\n"
     "ends. Ctrl-C ends what runs, and leaves variables as they were before it; Ctrl-D ends the "
     "session.\n\n"
-    "  --language NAME      python (the default) or javascript\n"
+    "  --language NAME      python (the default), javascript or ruby\n"
     "  --packages A,B       an interpreter that has these, such as numpy\n"
     "  --timeout SECONDS    of each input, default 300\n"
     "  --local              do not use a running polyagent serve\n\n"
@@ -211,6 +211,7 @@ static json_t *completions_of(const char *text) {
         "+ "
         "k).sort()) })(%s)";
     bool is_python = repl.runner->language == &language_python;
+    if (repl.runner->language == &language_ruby) return NULL; /* it has no such question */
     char *quoted = NULL, *code = NULL;
     json_t *string = json_string(text), *names = NULL;
     if (string != NULL) quoted = json_dumps(string, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
@@ -436,7 +437,9 @@ static void talk(void) {
     if (interactive) {
         (void)input_start_history(path, HISTORY_LINES);
         (void)printf("%s in a sandbox; :help, Ctrl-D ends it\n",
-                     repl.runner->language == &language_python ? "Python" : "JavaScript");
+                     repl.runner->language == &language_python ? "Python"
+                     : repl.runner->language == &language_ruby ? "Ruby"
+                                                               : "JavaScript");
     }
     for (bool goes_on = true; goes_on && (input = read_input()) != NULL;) {
         size_t blank = strspn(input, " \t\n");
@@ -471,8 +474,8 @@ static int open_session(const char *language, const char *packages) {
     const char *name = json_string_value(json_object_get(answer, "language"));
     if (id == NULL) return FAILURE;
     (void)snprintf(repl.session, sizeof repl.session, "%s", id);
-    repl.runner = strcmp(name, "python") == 0 ? tool_find("python_wasi_runner")
-                                              : tool_find("javascript_wasi_runner");
+    for (const struct tool *tool = tools; tool->name != NULL; tool++)
+        if (tool->language != NULL && strcmp(tool->language->title, name) == 0) repl.runner = tool;
     json_decref(answer);
     return 0;
 }

@@ -91,7 +91,7 @@ static json_t *describe(const struct session *session) {
     }
     json_t *parent = session->parent[0] != 0 ? json_string(session->parent) : json_null();
     return json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:o}", "session_id",
-                     session->id, "language", session->tool->language->name, "parent", parent,
+                     session->id, "language", session->tool->language->title, "parent", parent,
                      "state",
                      session->busy            ? "busy"
                      : session->state != NULL ? "live"
@@ -140,7 +140,7 @@ static json_t *call_open(struct sessions *all, const char *owner, const json_t *
     const char *language = text_of(parameters, "language");
     const struct tool *tool = tool_of_language(language != NULL ? language : "python");
     if (tool == NULL) {
-        error_set(err, PA_INVALID_ARGUMENT, "language: there is no %.40s; python, javascript",
+        error_set(err, PA_INVALID_ARGUMENT, "language: there is no %.40s; python, javascript, ruby",
                   language);
         return NULL;
     }

@@ -27,7 +27,8 @@ static const json_t *field(const struct interpreter *i, const char *name) {
 }
 
 static const struct language *language_of(const char *name) {
-    static const struct language *const all[] = {&language_python, &language_javascript};
+    static const struct language *const all[] = {&language_python, &language_javascript,
+                                                 &language_ruby};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(all[i]->title, name) == 0) return all[i];
     return NULL;
@@ -49,8 +50,8 @@ static int add(struct interpreters *all, const char *path, const char *folder, b
     const struct language *language =
         language_of(json_string_value(json_object_get(entry, "language")));
     if (language == NULL)
-        return error_set(err, PA_INVALID_ARGUMENT, "%s: %s.language: must be python or javascript",
-                         path, name);
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "%s: %s.language: must be python, javascript or ruby", path, name);
     if (interpreters_find(all, name) != NULL) return 0;
     struct interpreter *list = reallocarray(all->list, all->count + 1, sizeof *list);
     if (list == NULL) return error_set(err, PA_INTERNAL, "interpreters: out of memory");
@@ -290,6 +291,23 @@ static int set_argv(struct interpreter_start *start, const struct interpreter *i
     return 0;
 }
 
+/* One function, or several of them, a line each. */
+static int set_entry(struct interpreter_start *start, const struct interpreter *i) {
+    const json_t *functions = field(i, "entry");
+    size_t length = 1, index;
+    json_t *function;
+    if (json_array_size(functions) == 0) return 0;
+    json_array_foreach((json_t *)(uintptr_t)functions, index, function) length +=
+        json_string_length(function) + 1;
+    char *at = start->entry = malloc(length);
+    if (at == NULL) return -1;
+    json_array_foreach((json_t *)(uintptr_t)functions, index, function) {
+        if (index > 0) *at++ = '\n';
+        at = stpcpy(at, json_string_value(function));
+    }
+    return 0;
+}
+
 static int set_environment(struct interpreter_start *start, const struct interpreter *i) {
     json_t *variables = (json_t *)(uintptr_t)field(i, "environment"), *value;
     const char *name;
@@ -327,21 +345,21 @@ static int set_mounts(struct interpreter_start *start, const struct interpreter 
 int interpreter_start_init(struct interpreter_start *start, const struct interpreter *i,
                            size_t profile, struct error *err) {
     const json_t *limits = field(i, "limits"), *features = field(i, "features");
-    *start = (struct interpreter_start){.entry = json_string_value(field(i, "entry")),
-                                        .wasm_exceptions = has(features, "exceptions"),
+    *start = (struct interpreter_start){.wasm_exceptions = has(features, "exceptions"),
                                         .stub_imports = has(features, "stubs"),
                                         .memory_limit_bytes = (uint64_t)json_integer_value(
                                             json_object_get(limits, "memory_limit_bytes")),
                                         .max_module_bytes = (uint64_t)json_integer_value(
                                             json_object_get(limits, "max_module_bytes"))};
-    if (set_argv(start, i, profile) == 0 && set_environment(start, i) == 0 &&
-        set_mounts(start, i) == 0)
+    if (set_entry(start, i) == 0 && set_argv(start, i, profile) == 0 &&
+        set_environment(start, i) == 0 && set_mounts(start, i) == 0)
         return 0;
     interpreter_start_fini(start);
     return error_set(err, PA_INTERNAL, "interpreter %s: out of memory", i->name);
 }
 
 void interpreter_start_fini(struct interpreter_start *start) {
+    free(start->entry);
     free(start->argv);
     free(start->preloads);
     free(start->practise);

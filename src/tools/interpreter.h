@@ -64,7 +64,7 @@ struct interpreter_start {
     struct pa_mount *mounts; /* `mount_count` */
     char **mount_paths;
     size_t mount_count;
-    const char *entry; /* of its manifest, which outlives this; NULL: _start */
+    char *entry; /* pa_job.invoke; NULL: _start */
     bool wasm_exceptions, stub_imports;
     uint64_t memory_limit_bytes, max_module_bytes; /* 0: as for all */
 };

@@ -2,6 +2,7 @@
 
 #include "bootstrap_javascript.h" /* javascript_bootstrap[], generated from interpreters/javascript */
 #include "bootstrap_python.h"     /* python_bootstrap[], likewise */
+#include "bootstrap_ruby.h"       /* ruby_bootstrap[], likewise */
 
 #include <jansson.h>
 #include <limits.h>
@@ -49,10 +50,10 @@ static int put_field(struct buffer *job, const void *data, size_t size) {
                : -1;
 }
 
-/* The fields that bootstrap.py reads: modes, file name, source, sys.argv, environment. The
- * environment goes this way and not by WASI's, which an interpreter reads once: so jobs with
- * different variables can share a warm one. */
-static int python_job(struct buffer *job, const struct program *p, struct error *err) {
+/* The fields that bootstrap.py and bootstrap.rb read: modes, file name, source, sys.argv,
+ * environment. The environment goes this way and not by WASI's, which an interpreter reads once: so
+ * jobs with different variables can share a warm one. */
+static int fields_job(struct buffer *job, const struct program *p, struct error *err) {
     uint32_t total = 0; /* in front, known at the end */
     char number[24];
     (void)snprintf(number, sizeof number, "%zu", p->rest_count + 1);
@@ -132,7 +133,7 @@ const struct language language_python = {.name = "python",
                                          .warm_argc = 8,
                                          .answers = true,
                                          .rehearsal = "print(1)\n",
-                                         .job = python_job};
+                                         .job = fields_job};
 const struct language language_javascript = {.name = "js",
                                              .title = "javascript",
                                              .bootstrap = javascript_bootstrap,
@@ -143,6 +144,14 @@ const struct language language_javascript = {.name = "js",
                                              .answers = true,
                                              .rehearsal = "console.log(1)",
                                              .job = javascript_job};
+
+const struct language language_ruby = {.name = "ruby",
+                                       .title = "ruby",
+                                       .bootstrap = ruby_bootstrap,
+                                       .file = "ruby.wasm",
+                                       .answers = true,
+                                       .rehearsal = "puts 1",
+                                       .job = fields_job};
 
 int language_rehearsal(const struct language *language, struct buffer *job, struct error *err) {
     return language->job(job,

@@ -32,14 +32,15 @@ struct language {
     const char *bootstrap;   /* that its interpreters run first */
     const char *file;        /* its interpreter */
     const char *variable;    /* of the environment, that names another; NULL: none */
-    const char *const *argv; /* `argc` of them; `warm_argc` where the interpreter stays */
+    const char *const *argv; /* NULL: only its manifest knows; else `argc` of them; `warm_argc`
+                                where the interpreter stays */
     size_t argc, warm_argc;
     bool answers;          /* its bootstrap does, when asked */
     const char *rehearsal; /* what every program does, and no more */
     /* Appends a job as the language's bootstrap reads it, to an empty buffer. -1 with `err`. */
     int (*job)(struct buffer *job, const struct program *program, struct error *err);
 };
-extern const struct language language_python, language_javascript;
+extern const struct language language_python, language_javascript, language_ruby;
 
 /* The folders that interpreters are in: beside the program, installed, /opt/wasm-interpreters.
  * False after the last one. */

@@ -3,6 +3,7 @@
 #include "code_executor_schema.h"          /* generated from schemas/ */
 #include "javascript_wasi_runner_schema.h" /* likewise */
 #include "python_wasi_runner_schema.h"     /* likewise */
+#include "ruby_wasi_runner_schema.h"
 #include "session_checkpoint_schema.h"
 #include "session_close_schema.h"
 #include "session_fork_schema.h"
@@ -286,11 +287,20 @@ static int use_known(struct tool_call *call, const struct interpreter *known,
 }
 
 /* One that nobody has described: it is started as those of its language are. */
-static void use_unknown(struct tool_call *call) {
+static int use_unknown(struct tool_call *call, struct error *err) {
     const struct language *language = call->tool->language;
-    call->job.argv = language->argv;
-    call->job.argc = language->argc;
-    call->warm_argc = language->warm_argc;
+    if (language->argv != NULL) {
+        call->job.argv = language->argv;
+        call->job.argc = language->argc;
+        call->warm_argc = language->warm_argc;
+        return 0;
+    }
+    const struct interpreter *like =
+        interpreters_choose(&call->rules->interpreters, language, NULL, err);
+    if (like == NULL || interpreter_start_init(&call->start, like, 0, err) != 0) return -1;
+    interpreter_start_apply(&call->start, &call->job, false);
+    call->warm_argc = call->start.warm_argc;
+    return 0;
 }
 
 static int use_default(struct tool_call *call, const json_t *parameters, struct error *err) {
@@ -299,8 +309,7 @@ static int use_default(struct tool_call *call, const json_t *parameters, struct 
     const char *own = call->rules->own_interpreters[call->tool - tools];
     if (own[0] != 0 && json_array_size(packages) == 0) {
         call->module_path = own;
-        use_unknown(call);
-        return 0;
+        return use_unknown(call, err);
     }
     const struct interpreter *known =
         interpreters_choose(&call->rules->interpreters, language, packages, err);
@@ -310,8 +319,7 @@ static int use_default(struct tool_call *call, const json_t *parameters, struct 
         language_find(language, NULL, call->found_path, sizeof call->found_path)) {
         *err = (struct error){0};
         call->module_path = call->found_path;
-        use_unknown(call);
-        return 0;
+        return use_unknown(call, err);
     }
     return -1;
 }
@@ -333,8 +341,8 @@ static int take_interpreter(struct tool_call *call, const json_t *parameters, st
     if (json_array_size(json_object_get(parameters, "packages")) > 0)
         return error_set(err, PA_INVALID_ARGUMENT,
                          "packages: cannot stand beside an interpreter of your own");
-    use_unknown(call);
-    return take_module(call, parameters, names, open_interpreter, err);
+    return use_unknown(call, err) == 0 ? take_module(call, parameters, names, open_interpreter, err)
+                                       : -1;
 }
 
 static int prepare_source(struct tool_call *call, const json_t *parameters, struct error *err) {
@@ -378,6 +386,9 @@ const struct tool tools[TOOL_COUNT + 1] = {
      "Runs JavaScript in a fresh sandboxed interpreter (QuickJS: ES2023, std and os; no Node.js "
      "modules).",
      javascript_wasi_runner_schema, &language_javascript, prepare_source},
+    {"ruby_wasi_runner", "Run Ruby",
+     "Runs Ruby in a fresh sandboxed interpreter, with its standard library.",
+     ruby_wasi_runner_schema, &language_ruby, prepare_source},
     {"session_open", "Open a session",
      "Opens a session: an interpreter that stays, whose variables, imports, functions and files in "
      "/workspace live on from turn to turn. Give its session_id to python_wasi_runner or "

@@ -25,7 +25,7 @@ struct tool {
 };
 
 /* In the order to list them; ends with a tool without a name. */
-enum { TOOL_COUNT = 14 };
+enum { TOOL_COUNT = 15 };
 extern const struct tool tools[TOOL_COUNT + 1];
 
 /* What all of them are, for those who search. */

@@ -176,7 +176,7 @@ def test_interpreters_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize("text, error", [
-    ("x: {language: python, module: x.wasm}", "x.argv: missing"), ("x: {language: cobol, module: x, argv: [x]}", "must be python or javascript"),
+    ("x: {language: python, module: x.wasm}", "x.argv: missing"), ("x: {language: cobol, module: x, argv: [x]}", "must be python, javascript or ruby"),
     ("x: {language: python, module: x, argv: [x], featurs: []}", "did you mean"), ("a: [", "m.yaml:"), ("a: {b: 1}\na: 2", "twice"), ("a: b", "a: must be"),
     ("x: &a {language: python, module: x, argv: [x]}\ny: *b", ":2: ")])
 def test_bad_manifests_are_told_by_file_and_key(tmp_path, text, error):
