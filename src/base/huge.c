@@ -10,6 +10,7 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 #define PAGE_BYTES ((uintptr_t)2 << 20)
+#define SMALL_PAGE_BYTES 4096
 /* What may become executable along with the code around it: a file's header, but no data. */
 #define HEADER_BYTES ((uintptr_t)4096)
 
@@ -87,7 +88,35 @@ void huge_pages_for_code(const void *low, const void *high) {
     }
 }
 
-void huge_pages_for_data(const void *low, size_t bytes) {
+static bool is_zero(const uint8_t *page) {
+    uint64_t words[SMALL_PAGE_BYTES / sizeof(uint64_t)], any = 0;
+    memcpy(words, page, sizeof words);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        any |= words[i];
+    return any == 0;
+}
+
+/* Gives back the zeros of a huge page's place if they are most of it. They are there again when
+ * somebody looks, but until then no fork copies an entry for them. */
+static bool give_back_zeros(uint8_t *low) {
+    bool zero[PAGE_BYTES / SMALL_PAGE_BYTES];
+    size_t count = sizeof zero / sizeof *zero, zeros = 0;
+    for (size_t i = 0; i < count; i++)
+        zeros += zero[i] = is_zero(low + i * SMALL_PAGE_BYTES);
+    if (zeros < count / 2) return false;
+    for (size_t i = 0, next; i < count; i = next) {
+        next = i + 1;
+        while (next < count && zero[next] == zero[i])
+            next++;
+        if (zero[i])
+            (void)madvise(low + i * SMALL_PAGE_BYTES, (next - i) * SMALL_PAGE_BYTES, MADV_DONTNEED);
+    }
+    return true;
+}
+
+void huge_pages_for_data(void *low, size_t bytes) {
     uintptr_t from = round_up((uintptr_t)low), to = ((uintptr_t)low + bytes) & ~(PAGE_BYTES - 1);
-    if (from < to) (void)madvise((void *)from, to - from, MADV_COLLAPSE);
+    for (uintptr_t at = from; at < to; at += PAGE_BYTES) {
+        if (!give_back_zeros((uint8_t *)at)) (void)madvise((void *)at, PAGE_BYTES, MADV_COLLAPSE);
+    }
 }

@@ -12,7 +12,8 @@
  * running. */
 void huge_pages_for_code(const void *low, const void *high);
 
-/* The same for readable and writable memory, in place. */
-void huge_pages_for_data(const void *low, size_t bytes);
+/* The same for readable and writable memory, in place; where most of it is zeros, those are given
+ * back to the kernel instead, until somebody writes to them. */
+void huge_pages_for_data(void *low, size_t bytes);
 
 #endif
