@@ -72,6 +72,9 @@ type Result struct {
 	ModuleSHA256    string     `json:"module_sha256"`
 	RequestID       string     `json:"request_id"`
 	Artifacts       []Artifact `json:"artifacts"`
+	Value           *string    `json:"result"`        // the last expression's; nil: it has none
+	SessionID       string     `json:"session_id"`    // of a session's turn
+	SessionState    string     `json:"session_state"` // kept, unchanged or restarted
 }
 
 // OK tells whether the program ran to its end and exited with 0.

@@ -58,6 +58,65 @@ func TestPythonAndHowItEnds(t *testing.T) {
 	}
 }
 
+func TestSessions(t *testing.T) {
+	c, ctx := dial(t), context.Background()
+	s, err := c.OpenSession(ctx, "python", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := func(s *Session, code, want string) {
+		t.Helper()
+		result, err := s.Run(ctx, code, nil)
+		if err != nil || result.Value == nil || *result.Value != want || result.SessionState != "kept" {
+			t.Fatal(result, err)
+		}
+	}
+	if _, err := s.Run(ctx, "x = 1", nil); err != nil {
+		t.Fatal(err)
+	}
+	value(s, "x += 1\nx", "2")
+	point, err := s.Checkpoint(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value(s, "x = 7\nx", "7")
+	copies, err := s.Fork(ctx, 2)
+	if err != nil || len(copies) != 2 {
+		t.Fatal(copies, err)
+	}
+	if err := s.Rollback(ctx, point); err != nil {
+		t.Fatal(err)
+	}
+	value(s, "x", "2")
+	value(copies[0], "x += 1\nx", "8")
+	value(copies[1], "x", "7")
+	if err := s.WriteFile(ctx, "d/f", []byte{0, 255}); err != nil {
+		t.Fatal(err)
+	}
+	value(s, "open('d/f', 'rb').read()", "b'\\x00\\xff'")
+	if data, err := s.ReadFile(ctx, "d/f"); err != nil || string(data) != "\x00\xff" {
+		t.Fatal(data, err)
+	}
+	if info, err := s.Info(ctx); err != nil || len(info.Checkpoints) != 1 || info.Parent != nil {
+		t.Fatal(info, err)
+	}
+	if busy, err := s.Interrupt(ctx); busy || err != nil {
+		t.Fatal(busy, err)
+	}
+	all, err := c.Sessions(ctx)
+	if err != nil || len(all) != 3 {
+		t.Fatal(all, err)
+	}
+	for _, session := range append(copies, s) {
+		if err := session.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Run(ctx, "x", nil); err == nil {
+		t.Fatal("a closed session runs")
+	}
+}
+
 func TestRefusalsAreErrors(t *testing.T) {
 	_, err := dial(t).ExecuteTool(context.Background(), "nope", nil)
 	if status.Code(err) != codes.NotFound {

@@ -1,11 +1,13 @@
 """Promise: the Python and Go clients do what their READMEs say, against the real server, and their generated code is that of
 proto/agent.proto."""
 import asyncio
+import concurrent.futures
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from program import ROOT
@@ -44,6 +46,46 @@ def test_results(client):
     assert result.artifacts == [polyagent.Artifact("plot.png", "image/png", b"png")]
     result = client.run_python("while True: pass", timeout=0.2)
     assert result.status == "TIMEOUT" and result.error.message.startswith("Execution timeout")
+
+
+def test_sessions(client):
+    with client.session(files={"a.txt": "text"}) as session:
+        assert session.run("x = 41; data = open('a.txt').read()").session_state == "kept"
+        result = session.run("x += 1\nx, data", timeout=5)
+        assert (result.value, result.session_id) == ("(42, 'text')", session.id)
+        point = session.checkpoint()
+        session.run("x = 0")
+        left, right = session.fork(2)
+        session.rollback(point)
+        assert (session.run("x").value, left.run("x += 1\nx").value, right.run("x").value) == ("42", "1", "0")
+        assert session.run("x = 9\nwhile True: pass", timeout=0.3).session_state == "unchanged" and session.run("x").value == "42"
+        session.write_files({"b.bin": b"\0\xff"})
+        assert session.read_file("b.bin") == b"\0\xff" and session.list_files() == {"a.txt": 4, "b.bin": 2}
+        info = session.info()
+        assert info.checkpoints == [point] and info.turns == 2 + 2 and info.state == "live" and info.parent is None
+        assert {i.session_id: i.parent for i in client.sessions()}[left.id] == session.id
+        events = list(session.stream("print(1)\n5"))
+        assert (events[0].data, events[-1].value) == (b"1\n", "5")
+        left.close(), right.close()
+    with pytest.raises(polyagent.NotFound, match="it was closed"):
+        session.run("1")
+    with client.session("javascript") as session:
+        session.run("let n = 20")
+        assert session.run("n + 1").value == "21"
+    assert client.run_python("import numpy; numpy.arange(4).sum().item()", packages=["numpy"]).value == "6"
+
+
+def test_input_and_interrupts_from_another_thread(client):
+    with client.session() as session:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            turn = pool.submit(session.run, "print(input(), input())", stdin_stream=True)
+            time.sleep(0.3)
+            session.write_input("a\n")
+            session.write_input("b\n", eof=True)
+            assert turn.result().stdout == "a b\n"
+            turn = pool.submit(session.run, "while True: pass")
+            time.sleep(0.3)
+            assert session.interrupt() and turn.result().exit_code == 130
 
 
 def test_modules(client):

@@ -2,14 +2,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Iterator, List, Mapping, Optional, Union
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, Union
 
 import grpc
 
 from . import _core
 from . import agent_pb2 as pb
 from .errors import from_rpc
-from .results import Chunk, Result, Task, Tool, result_of, task_of, tool_of
+from ._session import Session
+from .results import Chunk, Result, SessionInfo, Task, Tool, info_of, result_of, task_of, tool_of
 
 
 class Client:
@@ -64,6 +65,21 @@ class Client:
 
     def stream_python(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> Iterator[Union[Chunk, Result]]:
         return self.stream("python_wasi_runner", _core.python_parameters(code, **more), deadline=deadline)
+
+    def session(self, language: str = "python", *, packages: Sequence[str] = (),
+                files: Optional[Mapping[str, Union[str, bytes]]] = None, **more: Any) -> Session:
+        """Opens a session. `packages`, such as numpy, are what its programs import; memory_limit_bytes and other limits
+        hold for all of its runs."""
+        parameters = {"language": language, **more}
+        if packages:
+            parameters["packages"] = list(packages)
+        if files:
+            parameters["files"] = _core.files_of(files)
+        return Session(self, self.execute("session_open", parameters).raw["session_id"], language)
+
+    def sessions(self) -> List[SessionInfo]:
+        """Yours, as the server knows you."""
+        return [info_of(info) for info in self.execute("session_list", {}).raw["sessions"]]
 
     def run_wasm(self, module: Union[bytes, str, os.PathLike], *, deadline: Optional[float] = None, **more: Any) -> Result:
         """Runs a WASI module: its bytes, a file (a Path), or its name in the server's registry (a str)."""

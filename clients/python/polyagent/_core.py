@@ -82,16 +82,21 @@ def wasm_parameters(module: Union[bytes, str, os.PathLike], **more: Any) -> Dict
 def shared(*, stdin: Optional[str] = None, argv: Optional[Sequence[str]] = None, env: Optional[Mapping[str, str]] = None,
            timeout: Optional[float] = None, memory_limit_bytes: Optional[int] = None, max_fuel: Optional[int] = None,
            output_limit_bytes: Optional[int] = None, deterministic: Optional[bool] = None, seed: Optional[int] = None,
-           interpreter: Optional[str] = None,
+           interpreter: Optional[str] = None, packages: Optional[Sequence[str]] = None, stdin_stream: Optional[bool] = None,
+           stderr_to_stdout: Optional[bool] = None,
            files: Optional[Mapping[str, Union[str, bytes]]] = None) -> Dict[str, Any]:
     return {"stdin": stdin, "argv": list(argv) if argv is not None else None,
             "env": dict(env) if env is not None else None,
             "execution_timeout_ms": int(timeout * 1000) if timeout is not None else None,
             "memory_limit_bytes": memory_limit_bytes, "max_fuel": max_fuel, "output_limit_bytes": output_limit_bytes,
             "deterministic": deterministic, "seed": seed, "interpreter": interpreter,
-            "files": None if files is None else {
-                path: data if isinstance(data, str) else {"base64": base64.b64encode(data).decode()}
-                for path, data in files.items()}}
+            "packages": list(packages) if packages is not None else None, "stdin_stream": stdin_stream,
+            "stderr_to_stdout": stderr_to_stdout, "files": files_of(files) if files is not None else None}
+
+
+def files_of(files: Mapping[str, Union[str, bytes]]) -> Dict[str, Any]:
+    return {path: data if isinstance(data, str) else {"base64": base64.b64encode(data).decode()}
+            for path, data in files.items()}
 
 
 def task_request(query: str, tool_parameters: Optional[Mapping[str, Any]]) -> pb.ExecuteTaskRequest:

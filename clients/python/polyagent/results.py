@@ -36,7 +36,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that the program left in /output."""
+    """A file that the program left in /output, or a figure."""
 
     name: str
     mime: str
@@ -62,6 +62,9 @@ class Result:
     stdout_bytes: bytes = b""
     stderr_bytes: bytes = b""
     artifacts: List[Artifact] = field(default_factory=list)
+    value: Optional[str] = None  # the last expression's, as repr() shows it
+    session_id: Optional[str] = None
+    session_state: Optional[str] = None  # kept, unchanged or restarted
     raw: Dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -80,6 +83,22 @@ class Chunk:
     @property
     def text(self) -> str:
         return self.data.decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A session as the server sees it; times in seconds. `checkpoints` are ids that rollback() takes."""
+
+    session_id: str
+    language: str
+    parent: Optional[str]
+    state: str
+    turns: int
+    memory_bytes: int
+    workspace_bytes: int
+    age_seconds: float
+    idle_seconds: float
+    checkpoints: List[str]
 
 
 @dataclass(frozen=True)
@@ -125,7 +144,15 @@ def result_of(response: pb.ToolCallResponse) -> Result:
                   stderr_truncated=output.get("stderr_truncated", False), stdout_bytes=_bytes_of(output, "stdout"),
                   stderr_bytes=_bytes_of(output, "stderr"),
                   artifacts=[Artifact(a["name"], a["mime"], base64.b64decode(a["bytes_base64"]))
-                             for a in output.get("artifacts", [])], raw=output)
+                             for a in output.get("artifacts", [])],
+                  value=output.get("result"), session_id=output.get("session_id"),
+                  session_state=output.get("session_state"), raw=output)
+
+
+def info_of(output: Dict[str, Any]) -> SessionInfo:
+    return SessionInfo(output["session_id"], output["language"], output.get("parent"), output["state"], int(output["turns"]),
+                       int(output["memory_bytes"]), int(output["workspace_bytes"]), output["age_seconds"],
+                       output["idle_seconds"], [c["checkpoint_id"] for c in output.get("checkpoints", [])])
 
 
 def tool_of(capability: pb.ToolCapability) -> Tool:

@@ -1,0 +1,82 @@
+"""Sessions: interpreters that stay from turn to turn."""
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Union
+
+from . import _core
+from .results import Chunk, Result, SessionInfo, info_of
+
+if TYPE_CHECKING:
+    from ._client import Client
+
+RUNNERS = {"python": "python_wasi_runner", "javascript": "javascript_wasi_runner", "ruby": "ruby_wasi_runner"}
+
+
+class Session:
+    """Variables, imports, functions and files in /workspace live on from one run() to the next. A run that is stopped (a
+    timeout, say) leaves variables as they were before it; Result.session_state tells. As a context manager, it closes the
+    session at the end. Made by Client.session(), or from an id that is known."""
+
+    def __init__(self, client: "Client", session_id: str, language: str = "python"):
+        self._client, self.id, self.language = client, session_id, language
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _call(self, tool: str, **parameters: Any) -> Dict[str, Any]:
+        return self._client.execute("session_" + tool, {"session_id": self.id, **parameters}).raw
+
+    def _turn(self, code: str, more: Mapping[str, Any]) -> Dict[str, Any]:
+        return {**_core.python_parameters(code, **more), "session_id": self.id}
+
+    def run(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> Result:
+        """Runs a program in it: stdin, argv, env, files, timeout (seconds), output_limit_bytes."""
+        return self._client.execute(RUNNERS[self.language], self._turn(code, more), deadline=deadline)
+
+    def stream(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> Iterator[Union[Chunk, Result]]:
+        return self._client.stream(RUNNERS[self.language], self._turn(code, more), deadline=deadline)
+
+    def interrupt(self) -> bool:
+        """Ends the run under way, from another thread; whether there was one."""
+        return self._call("interrupt")["interrupted"]
+
+    def write_input(self, data: str = "", *, eof: bool = False) -> None:
+        """More of the stdin of a run that was started with stdin_stream=True, from another thread."""
+        self._call("input", data=data, eof=eof)
+
+    def fork(self, count: int = 1, *, checkpoint: Optional[str] = None) -> List["Session"]:
+        """Copies of it, or of a checkpoint, each of which goes its own way."""
+        more = {"checkpoint_id": checkpoint} if checkpoint is not None else {}
+        made = self._call("fork", count=count, **more)["sessions"]
+        return [Session(self._client, info["session_id"], self.language) for info in made]
+
+    def checkpoint(self) -> str:
+        """Remembers variables and files; rollback() takes the id."""
+        return self._call("checkpoint")["checkpoint_id"]
+
+    def rollback(self, checkpoint: str) -> None:
+        self._call("rollback", checkpoint_id=checkpoint)
+
+    def info(self) -> SessionInfo:
+        return info_of(self._call("info"))
+
+    def write_files(self, files: Mapping[str, Union[str, bytes]]) -> None:
+        """Files in /workspace: paths to texts or bytes."""
+        self._call("put_files", files=_core.files_of(files))
+
+    def read_file(self, path: str) -> bytes:
+        answer = self._call("get_file", path=path)
+        encoded = answer.get("text_base64")
+        return base64.b64decode(encoded) if encoded is not None else answer["text"].encode()
+
+    def list_files(self) -> Dict[str, int]:
+        """Paths in /workspace, and their sizes in bytes."""
+        return {file["path"]: int(file["bytes"]) for file in self._call("get_file")["files"]}
+
+    def close(self) -> None:
+        """Ends it and removes its files."""
+        self._call("close")
