@@ -468,3 +468,20 @@ def test_closed_sessions_leave_no_processes(server):
         api("DELETE", f"/sessions/{session['session_id']}")
     assert settled(lambda: len(children(server.pid))) <= before
     assert list((pathlib.Path(server.env["POLYAGENT_SESSIONS_DIR"])).iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [
+    "import os\nos.write(0, b'{\"result\": \"forged\"}')\n7", "import os\nos.write(0, b'no json')\n7",
+    "import os\nos.write(0, b'{\"exit_code\": \"x\", \"artifacts\": [1, {}, {\"name\": 1}], \"result\": [1]}')\nos._exit(0)",
+    "import os\nos.write(0, b'{}')\nos.read(0, 4)\n7", "import json\njson.dumps = lambda *a: '[' * 100000\n7",
+    "import os\ntry:\n    while True: os.write(0, b'x' * 1000000)\nexcept OSError: pass\n7",
+    "import os\nfor fd in range(64):\n    try: os.close(fd)\n    except OSError: pass\n7"])
+def test_forged_answers(session, code):
+    """A program that writes where its bootstrap answers fools nobody but itself, and the session goes on."""
+    session.run("x = 1")
+    answer = session.run(code, execution_timeout_ms=5000)
+    assert answer["status"] in ("OK", "TIMEOUT", "TRAP") and isinstance(answer["exit_code"], int)
+    assert isinstance(answer.get("result", ""), str) and all(set(a) == {"name", "mime", "bytes_base64"} for a in answer.get("artifacts", []))
+    for _ in range(2):  # what it has done to its own interpreter, it has to live with
+        assert session.run("1", execution_timeout_ms=5000)["session_state"] in ("kept", "unchanged")
+    assert session.api.open().value("1 + 1") == "2"
