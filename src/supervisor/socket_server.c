@@ -43,7 +43,11 @@ static void drop(struct client *client) {
         supervisor_cancel(client->run);
         return;
     }
-    if (client->holder != 0) supervisor_drop_nodes_of(client->server->supervisor, client->holder);
+    /* Once nobody listens any more, all nodes end with the supervisor, which may be gone already.
+     */
+    if (client->holder != 0 && client->server->fd >= 0) {
+        supervisor_drop_nodes_of(client->server->supervisor, client->holder);
+    }
     TAILQ_REMOVE(&client->server->clients, client, link);
     client->server->count--;
     free(client);
