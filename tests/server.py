@@ -36,7 +36,8 @@ class Server:
 
     def __init__(self, folder, *options, http=False, grpc=False, env=None, limit_files=None):
         self.socket = folder / "s.sock"
-        self.env = {**os.environ, "POLYAGENT_SOCKET": str(self.socket), "POLYAGENT_SESSIONS_DIR": str(folder / "sessions"), **(env or {})}
+        self.env = {**os.environ, "POLYAGENT_SOCKET": str(self.socket), "POLYAGENT_SESSIONS_DIR": str(folder / "sessions"),
+                    "POLYAGENT_INTERPRETERS_COMPILE_AHEAD": "false", **(env or {})}
         self.log = folder / "server.log"
         listen = ["--http", "127.0.0.1:0" if http else "off", "--grpc", "127.0.0.1:0" if grpc else "off"]
         with open(self.log, "w") as log:

@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 #include "supervisor/socket.h"
-#include "tools/language.h"
+#include "tools/interpreter.h"
 #include "worker/landlock.h"
 
 #include <limits.h>
@@ -72,6 +72,22 @@ static int probe(uint32_t *mask) {
     return code;
 }
 
+/* Those of the manifests. */
+static void show_interpreters(void) {
+    struct interpreters all;
+    struct error err = {0};
+    if (interpreters_load(&all, &err) != 0) {
+        (void)printf("interpreters  %s\n", err.text);
+        return;
+    }
+    (void)printf("interpreters ");
+    for (size_t i = 0; i < all.count; i++)
+        (void)printf(" %s%s", all.list[i].name,
+                     interpreter_is_here(&all.list[i]) ? "" : " (not installed)");
+    (void)printf("%s\n", all.count == 0 ? " none; run: make interpreters" : "");
+    interpreters_fini(&all);
+}
+
 static void show_machine(void) {
     struct utsname name;
     struct rlimit files = {0};
@@ -82,6 +98,7 @@ static void show_machine(void) {
     (void)printf("\nkernel        %s %s, Landlock ABI %d, %ld processors\n", name.sysname,
                  name.release, landlock_abi(), sysconf(_SC_NPROCESSORS_ONLN));
     (void)printf("open files    %llu\n", (unsigned long long)files.rlim_cur);
+    show_interpreters();
     (void)printf("python        %s\n", language_find(&language_python, NULL, path, sizeof path)
                                            ? path
                                            : "none; run: make interpreters");

@@ -1,6 +1,7 @@
 #include "cli/host.h"
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "tools/tools.h"
 
 #include <errno.h>
@@ -99,6 +100,35 @@ int host_start(struct host *host, const struct config *c, const char *socket_pat
     }
     host_stop(host);
     return -1;
+}
+
+void host_compile_ahead(struct host *host) {
+    struct interpreters all;
+    struct error err = {0};
+    if (interpreters_load(&all, &err) != 0) {
+        log_event(LOG_ERROR, "server", "interpreters", {"error", err.text, 0});
+        return;
+    }
+    for (size_t i = 0; i < all.count; i++) {
+        struct interpreter_start start;
+        struct pa_module module;
+        err = (struct error){0};
+        if (!interpreter_is_here(&all.list[i])) continue;
+        if (interpreter_start_init(&start, &all.list[i], 0, &err) != 0 ||
+            module_open_file(&module, &host->cache, all.list[i].module, UINT64_MAX, &err) != 0) {
+            log_event(LOG_ERROR, "server", "an interpreter cannot be compiled",
+                      {"name", all.list[i].name, 0}, {"error", err.text, 0});
+            interpreter_start_fini(&start);
+            continue;
+        }
+        unsigned variant = start.wasm_exceptions ? ENGINE_EXCEPTIONS : ENGINE_PLAIN;
+        if (supervisor_compile_ahead(host->supervisor, &module, variant, &err) != 0)
+            log_event(LOG_ERROR, "server", "an interpreter cannot be compiled",
+                      {"name", all.list[i].name, 0}, {"error", err.text, 0});
+        module_fini(&module);
+        interpreter_start_fini(&start);
+    }
+    interpreters_fini(&all);
 }
 
 int host_find(struct host *host, const struct config *config, bool local, char *folder,

@@ -19,6 +19,10 @@ struct host {
 /* -1 with `err`: nothing to release. `config` is read only now. */
 int host_start(struct host *host, const struct config *config, const char *socket_path,
                struct error *err);
+/* Compiles all interpreters that are installed and are not compiled yet, while the loop goes on.
+ * What cannot be is logged. */
+void host_compile_ahead(struct host *host);
+
 /* A server of this user that is running, at `path`; or where there is none, or it is to be `local`,
  * a host in this process (`own`), with its socket in `folder` (a template for mkdtemp(3)). */
 int host_find(struct host *host, const struct config *config, bool local, char *folder,

@@ -140,6 +140,7 @@ static int serve(struct serve *serve, const char *path) {
     }
     result = start_front(serve, path);
     if (result == 0) {
+        if (serve->config.compile_ahead) host_compile_ahead(&serve->host);
         tell(serve, path);
         result = loop(serve);
     }

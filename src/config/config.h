@@ -20,6 +20,7 @@ struct config {
     char **module_paths;       /* beneath which requests may name files as modules */
     char *javascript;          /* quickjs.wasm; likewise */
     char *interpreter;         /* python.wasm; "": the one that comes with the program */
+    bool compile_ahead;        /* all that are installed, when a server starts */
     char *registry;            /* directory of named modules; "": none */
     bool allow_network, allow_subprocess; /* must be false */
     bool fs_readonly;                     /* of allowed_paths */

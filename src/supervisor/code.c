@@ -210,6 +210,14 @@ int code_request(struct supervisor_run *run, struct pa_module *module, struct er
     return 0;
 }
 
+int supervisor_compile_ahead(struct supervisor *s, struct pa_module *module, unsigned variant,
+                             struct error *err) {
+    if (find(s, module->digest, variant) == NULL && new_code(s, module, variant, err) == NULL)
+        return -1;
+    supervisor_schedule(s);
+    return 0;
+}
+
 void code_cancel(struct supervisor_run *run) {
     TAILQ_REMOVE(&run->code->waiting, run, link);
 }

@@ -67,6 +67,11 @@ int supervisor_submit(struct supervisor *supervisor, struct packet *packet,
 void supervisor_drop_node(struct supervisor *supervisor, uint64_t node);
 void supervisor_drop_nodes_of(struct supervisor *supervisor, uint64_t holder);
 
+/* Compiles a module for an engine variant, if it has to be, while the loop goes on: for whoever
+ * comes later. -1 with `err`. */
+int supervisor_compile_ahead(struct supervisor *supervisor, struct pa_module *module,
+                             unsigned variant, struct error *err);
+
 /* Ends a job early; its result says that it was cancelled. */
 void supervisor_cancel(struct supervisor_run *run);
 

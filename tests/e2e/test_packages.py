@@ -3,6 +3,7 @@ refused in words; and an interpreter of one's own is one command away."""
 import base64
 import json
 import struct
+import time
 import zipfile
 
 import pytest
@@ -143,6 +144,25 @@ def test_from_the_command_line():
     assert (done.out, done.err, done.returncode) == ("3\n", "", 0)
     done = run("python", "--local", "--packages", "nothing", "-c", "1")
     assert done.returncode == 125 and "no interpreter has nothing" in done.err
+
+
+def test_a_server_compiles_what_is_installed_before_it_is_asked(tmp_path):
+    """In the background: it serves at once. A folder of its own has an interpreter that nobody has compiled."""
+    own = tmp_path / "own"
+    own.mkdir()
+    module = tmp_path / "q.wasm"
+    module.write_bytes((PYTHON_WASM.parent / "quickjs.wasm").read_bytes() + b"\0\x06\x05other")  # a custom section: another digest
+    (own / "other.yaml").write_text(json.dumps({"other": {"language": "javascript", "module": str(module), "argv": ["qjs", "--std", "-e", "@bootstrap"]}}))
+    server = Server(tmp_path, http=True, env={"POLYAGENT_INTERPRETERS_DIR": str(own), "POLYAGENT_INTERPRETERS_COMPILE_AHEAD": "true",
+                                              "POLYAGENT_CACHE_DIR": str(tmp_path / "cache")})
+    until = time.monotonic() + 120
+    while len([f for f in (tmp_path / "cache").iterdir() if f.name.endswith(".cwasm") and f.stat().st_size > 2_000_000]) < 3:  # python, quickjs, other
+        assert time.monotonic() < until, list((tmp_path / "cache").iterdir())
+        time.sleep(0.2)
+    done = server.run("tool", "--server", server.base, "javascript_wasi_runner", json.dumps({"code": "1 + 1", "interpreter": "other"}))
+    answer = json.loads(done.out)
+    assert answer["result"] == "2" and answer["usage"]["cache"] == "hit"
+    server.stop()
 
 
 def wheel(folder, name="greeting", tag="py3-none-any"):

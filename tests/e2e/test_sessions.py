@@ -470,6 +470,15 @@ def test_closed_sessions_leave_no_processes(server):
     assert list((pathlib.Path(server.env["POLYAGENT_SESSIONS_DIR"])).iterdir()) == []
 
 
+def test_turns_are_sealed_as_runs_are(session):
+    """In the first turn, in copies, and in branches of these."""
+    first = session.run("x = 1")["isolation"]
+    fresh = session.api("POST", "/tools/execute", {"tool": "python_wasi_runner", "parameters": {"code": "1"}})["isolation"]
+    assert set(fresh) - set(first) <= {"pid_namespace"} and {"seccomp", "landlock", "rlimits", "no_new_privs"} <= set(first)
+    branch = Session(session.api, session("fork")["sessions"][0]["session_id"])
+    assert session.run("x")["isolation"] == branch.run("x")["isolation"] == first
+
+
 @pytest.mark.parametrize("code", [
     "import os\nos.write(0, b'{\"result\": \"forged\"}')\n7", "import os\nos.write(0, b'no json')\n7",
     "import os\nos.write(0, b'{\"exit_code\": \"x\", \"artifacts\": [1, {}, {\"name\": 1}], \"result\": [1]}')\nos._exit(0)",
