@@ -284,14 +284,14 @@ static int start_turn(struct service_run *run, const json_t *parameters, struct 
                                    &run->remote_callbacks, run, err);
         tool_call_fini(&call);
     }
-    if (run->remote != NULL) {
-        run->session = turn.session;
-        sessions_started(&turn, run->remote);
-    } else {
-        sessions_abandon(turn.session);
+    if (run->remote == NULL) {
+        sessions_abandon(&turn);
+        return -1;
     }
+    run->session = turn.session;
+    sessions_started(&turn, run->remote);
     session_turn_fini(&turn);
-    return run->remote != NULL ? 0 : -1;
+    return 0;
 }
 
 /* The answer is there already, but comes from the loop, as all do. */

@@ -286,7 +286,8 @@ static json_t *call_input(struct session *session, const json_t *parameters, str
         error_set_errno(err, PA_INTERNAL, errno, "write to the program's stdin");
         return NULL;
     }
-    if (put >= 0 && json_is_true(json_object_get(parameters, "eof"))) fd_closep(&session->input_fd);
+    bool all = put >= 0 && (size_t)put == size;
+    if (all && json_is_true(json_object_get(parameters, "eof"))) fd_closep(&session->input_fd);
     return json_pack("{s:s, s:I}", "session_id", session->id, "accepted_bytes",
                      (json_int_t)(put > 0 ? put : 0));
 }
@@ -396,6 +397,16 @@ static json_t *merge(const struct session *session, const json_t *given, bool is
     return all;
 }
 
+/* Of the call that opens a session by its first turn, what is the session's. */
+static json_t *fixed_of(const json_t *given) {
+    json_t *own = json_object();
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        json_t *value = json_object_get(given, fixed[i]);
+        if (value != NULL) (void)json_object_set(own, fixed[i], value);
+    }
+    return own;
+}
+
 static int open_input(struct session_turn *turn, struct error *err) {
     int ends[2];
     if (!json_is_true(json_object_get(turn->parameters, "stdin_stream"))) return 0;
@@ -433,26 +444,20 @@ int sessions_enter(struct sessions *all, const char *owner, const struct tool *t
     bool is_new = id != NULL && strcmp(id, NEW_SESSION) == 0;
     *turn = (struct session_turn){.input_fd = -1};
     if (remote_hold(all->remote, err) != 0) return -1;
-    struct session *session = is_new ? open_session(all, owner, tool, json_object(), err)
+    struct session *session = is_new ? open_session(all, owner, tool, fixed_of(given), err)
                                      : find_idle(all, owner, given, err);
     if (session == NULL) return -1;
     if (session->tool != tool)
         return error_set(err, PA_INVALID_ARGUMENT, "session_id: the session %s is for %s",
                          session->id, session->tool->name);
-    if (is_new) { /* what the call says is the session's from now on */
-        for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
-            json_t *value = json_object_get(given, fixed[i]);
-            if (value != NULL) (void)json_object_set(session->parameters, fixed[i], value);
-        }
-    }
     session->busy = true;
     session_touch(session);
     turn->session = session;
+    turn->is_new = is_new;
     turn->parameters = merge(session, given, is_new, err);
     if (turn->parameters == NULL || prepare_files(turn, given, err) != 0 ||
         open_input(turn, err) != 0) {
-        session_turn_fini(turn);
-        sessions_abandon(session);
+        sessions_abandon(turn);
         return -1;
     }
     if (session->turns == 0)
@@ -485,11 +490,20 @@ void session_turn_fini(struct session_turn *turn) {
     fd_closep(&turn->input_fd);
 }
 
-void sessions_abandon(struct session *session) {
+/* No turn is under way any more. */
+static void be_idle(struct session *session) {
     session->busy = false;
     session->run = NULL;
     fd_closep(&session->input_fd);
     if (session->ending) session_end(session, "it was closed");
+}
+
+void sessions_abandon(struct session_turn *turn) {
+    struct session *session = turn->session;
+    bool is_new = turn->is_new;
+    session_turn_fini(turn);
+    be_idle(session);
+    if (is_new) session_end(session, NULL); /* nobody has heard of it */
 }
 
 /* Where the session stands, and why. */
@@ -563,6 +577,6 @@ enum pa_status sessions_leave(struct session *session, enum pa_status status, ui
     if (result != NULL) tell(session, kept, restarted, status, result);
     session->interrupted = false;
     session_touch(session);
-    sessions_abandon(session);
+    be_idle(session);
     return status;
 }

@@ -49,6 +49,7 @@ struct session_turn {
     struct tool_turn call;           /* for tool_call_init_turn() */
     struct remote_turn node;         /* for remote_start() */
     uint64_t free_bytes, free_names; /* of the workspace's quotas */
+    bool is_new;                     /* the session was opened for it */
     int input_fd;                    /* owned; the read end of its stdin; -1: that is no stream */
     char name[32], workspace[SESSION_PATH_BYTES], output[SESSION_PATH_BYTES],
         scope[SESSION_PATH_BYTES];
@@ -67,8 +68,9 @@ void session_turn_fini(struct session_turn *turn);
  * an interrupted turn is no failure. */
 enum pa_status sessions_leave(struct session *session, enum pa_status status, uint64_t node,
                               json_t *result);
-/* It was never begun. */
-void sessions_abandon(struct session *session);
+/* Instead of sessions_started(): it was never begun. Releases the turn; a session that was opened
+ * for it is no more. */
+void sessions_abandon(struct session_turn *turn);
 
 /* The tool that runs its turns; NULL with `err`. */
 const char *sessions_runner(struct sessions *sessions, const char *owner, const char *id,

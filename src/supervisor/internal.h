@@ -113,6 +113,7 @@ struct worker {
     struct supervisor_run *run; /* RUNNING; FORKING: the one that it is made for, if there is one */
     bool is_spare;              /* made for whoever comes; counted by its zygote until it runs */
     uint64_t node, holder;      /* RESTING: what it is called, and whose it is */
+    bool is_slow;               /* it makes way for others (pace.c), and so do its copies */
     uint64_t rested_ns;         /* RESTING: since */
     struct worker *spare;       /* RESTING: a copy that is made ahead; NULL: none */
     struct worker *origin;      /* FORKING, or a spare: the node that made it; NULL: its zygote */
@@ -254,7 +255,7 @@ int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err)
 
 /* pace.c: long runs make way for short ones. */
 int pace_new(struct supervisor *supervisor);
-void pace_run_begins(struct supervisor *supervisor);
+void pace_run_begins(struct supervisor *supervisor, struct worker *worker);
 
 /* cgroup.c */
 #define CGROUP_ROOT "/sys/fs/cgroup"

@@ -20,9 +20,13 @@ static pid_t pid_of(int pidfd) {
     return pid > 0 ? pid : 0;
 }
 
+static void set_nice(struct worker *worker, int nice) {
+    pid_t pid = pid_of(worker->pidfd); /* ours, and not reaped: nobody else's meanwhile */
+    if (pid > 0 && setpriority(PRIO_PROCESS, (id_t)pid, nice) == 0) worker->is_slow = nice > 0;
+}
+
 static void make_way(struct supervisor_run *run) {
-    pid_t pid = pid_of(run->worker->pidfd); /* ours, and not reaped: nobody else's meanwhile */
-    if (pid > 0) (void)setpriority(PRIO_PROCESS, (id_t)pid, LONG_NICE);
+    set_nice(run->worker, LONG_NICE);
     run->is_long = true;
 }
 
@@ -50,7 +54,9 @@ int pace_new(struct supervisor *s) {
     return result < 0 ? result : sd_event_source_set_enabled(s->pace, SD_EVENT_OFF);
 }
 
-void pace_run_begins(struct supervisor *s) {
+void pace_run_begins(struct supervisor *s, struct worker *worker) {
+    /* The copy of a session that had a long turn. Without privileges it stays as it is. */
+    if (worker->is_slow) set_nice(worker, 0);
     int enabled = SD_EVENT_OFF;
     if (sd_event_source_get_enabled(s->pace, &enabled) != 0) return; /* it is on, or failed */
     if (sd_event_source_set_time_relative(s->pace, SHORT_MS * 1000) >= 0) {

@@ -65,6 +65,7 @@ static int request(struct zygote_process *zygote, struct supervisor_run *run, st
                               .zygote = zygote,
                               .run = run,
                               .is_spare = run == NULL && origin == NULL,
+                              .is_slow = origin != NULL && origin->is_slow,
                               .origin = origin};
     worker->slot = take_slot(s, err);
     if (worker->slot == NULL) {
@@ -267,7 +268,7 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
     }
     fd_closep(&packet->fds[PACKET_MODULE]);
     if (err.code == PA_OK && result == 0) {
-        pace_run_begins(zygote->supervisor);
+        pace_run_begins(zygote->supervisor, worker);
         return;
     }
     if (err.code == PA_OK)

@@ -372,3 +372,14 @@ def test_tasks_that_need_no_model(channel):
     assert refused(lambda: stub(channel, "ExecuteTask")(pb.ExecuteTaskRequest(query="What is 2 + 2?")))[0] == CODES.INVALID_ARGUMENT
     code, details = refused(lambda: stub(channel, "ExecuteTask")(pb.ExecuteTaskRequest(query="Use nope to execute: x")))
     assert code == CODES.NOT_FOUND and "nope" in details
+
+
+def test_a_session_by_the_field_of_the_message(channel):
+    execute = stub(channel, "ExecuteTool")
+    session = json_format.MessageToDict(execute(call("session_open", {})).output)["session_id"]
+    turn = lambda code: json_format.MessageToDict(execute(call("python_wasi_runner", {"code": code}, session_id=session)).output)  # noqa: E731
+    assert turn("x = 6")["session_state"] == "kept" and turn("x * 7")["result"] == "42"
+    updates = list(stub(channel, "StreamExecuteTool", streams=True)(call("python_wasi_runner", {"code": "print(x)\nx"}, session_id=session)))
+    assert updates[0].stdout == b"6\n" and json_format.MessageToDict(updates[-1].result.output)["result"] == "6"
+    execute(call("session_close", {"session_id": session}))
+    assert refused(lambda: execute(call("python_wasi_runner", {"code": "x"}, session_id=session)))[0] == CODES.NOT_FOUND

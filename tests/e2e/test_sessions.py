@@ -339,6 +339,10 @@ def test_the_tool_alone_is_enough(api):
     first = call("x = 6", session_id="new")
     assert first["session_state"] == "kept"
     assert call("x * 7", session_id=first["session_id"])["result"] == "42"
+    count = len(api("GET", "/sessions")["sessions"])
+    body = {"tool": "python_wasi_runner", "parameters": {"code": "1", "session_id": "new", "packages": ["nothing"]}}
+    assert api("POST", "/tools/execute", body, 404)["status"] == "NOT_FOUND"
+    assert len(api("GET", "/sessions")["sessions"]) == count  # none is left of a call that was refused
 
 
 def test_bad_requests_leave_nothing(session):
