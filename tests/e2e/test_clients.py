@@ -75,6 +75,12 @@ def test_sessions(client):
     assert client.run_python("import numpy; numpy.arange(4).sum().item()", packages=["numpy"]).value == "6"
 
 
+def test_the_example_of_branches(server):
+    done = subprocess.run([sys.executable, ROOT / "examples" / "branches.py", server.grpc], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")})
+    assert done.stdout.endswith("best: median guess = 4\n") and "'endless': inf" in done.stdout, done.stderr
+
+
 def test_input_and_interrupts_from_another_thread(client):
     with client.session() as session:
         with concurrent.futures.ThreadPoolExecutor() as pool:
