@@ -29,7 +29,9 @@ static enum MHD_Result get_ready(struct request *r) {
 static enum MHD_Result get_metrics(struct request *r) {
     struct buffer text = {0};
     const struct service *service = r->server->service;
-    if (metrics_write(&service->metrics, service->stats, &text) != 0) buffer_fini(&text);
+    if (metrics_write(&service->metrics, service->stats, sessions_count(service->sessions),
+                      &text) != 0)
+        buffer_fini(&text);
     return http_send_text(r, MHD_HTTP_OK, TYPE_METRICS, (char *)text.data);
 }
 

@@ -88,8 +88,10 @@ static int write_supervisor(const struct supervisor_stats *s, struct buffer *out
     result |= print(out, "polyagent_queue_depth %u\n", s->queued);
     result |= print_head(out, "workers", "gauge", "Processes of runs, by what they do.");
     result |= print_labelled(out, "workers", "state", "parked", s->parked);
+    result |= print_labelled(out, "workers", "state", "resting", s->nodes);
+    uint32_t idle = s->parked + s->nodes;
     result |= print_labelled(out, "workers", "state", "running",
-                             s->workers > s->parked ? s->workers - s->parked : 0);
+                             s->workers > idle ? s->workers - idle : 0);
     result |= print_head(out, "zygotes", "gauge", "Started interpreters that are forked.");
     result |= print(out, "polyagent_zygotes %u\n", s->zygotes);
     result |= print_head(out, "zygotes_started_total", "counter", "Interpreters started.");
@@ -98,7 +100,7 @@ static int write_supervisor(const struct supervisor_stats *s, struct buffer *out
     return result;
 }
 
-int metrics_write(const struct metrics *m, const struct supervisor_stats *stats,
+int metrics_write(const struct metrics *m, const struct supervisor_stats *stats, unsigned sessions,
                   struct buffer *out) {
     static const char *const streams[] = {"stdout", "stderr"}, *const found[] = {"miss", "hit"};
     int result = write_runs(m, out);
@@ -120,6 +122,8 @@ int metrics_write(const struct metrics *m, const struct supervisor_stats *stats,
                             (unsigned long long)m->grpc[i]);
     result |= print_head(out, "runs_in_flight", "gauge", "Runs under way.");
     result |= print(out, "polyagent_runs_in_flight %u\n", m->in_flight);
+    result |= print_head(out, "sessions", "gauge", "Sessions that are open.");
+    result |= print(out, "polyagent_sessions %u\n", sessions);
     if (stats != NULL) result |= write_supervisor(stats, out);
     return result == 0 ? 0 : -1;
 }

@@ -35,6 +35,6 @@ void metrics_count_run(struct metrics *metrics, const struct metrics_run *run);
 
 /* Appends them all; `stats` (may be NULL) is the supervisor's. -1 when memory runs out. */
 int metrics_write(const struct metrics *metrics, const struct supervisor_stats *stats,
-                  struct buffer *out);
+                  unsigned sessions, struct buffer *out);
 
 #endif

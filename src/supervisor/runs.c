@@ -394,4 +394,8 @@ void supervisor_get_stats(const struct supervisor *s, struct supervisor_stats *s
     TAILQ_FOREACH(zygote, &s->zygotes, link) {
         stats->parked += zygote->parked;
     }
+    const struct worker *node;
+    TAILQ_FOREACH(node, &s->nodes, by_node) {
+        stats->parked += node->spare != NULL;
+    }
 }

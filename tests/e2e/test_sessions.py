@@ -459,6 +459,14 @@ def test_the_idle_and_the_many(tmp_path):
     server.stop()
 
 
+def test_metrics_count_them(server, session):
+    figures = lambda: session.api.raw("GET", "/metrics")[1].decode()  # noqa: E731
+    session.run("x = 1")
+    assert "polyagent_sessions 1\n" in figures() and 'polyagent_workers{state="resting"} 1\n' in figures()
+    session.close()
+    assert "polyagent_sessions 0\n" in figures()
+
+
 def test_closed_sessions_leave_no_processes(server):
     api = Api(server)
     before = settled(lambda: len(children(server.pid)))

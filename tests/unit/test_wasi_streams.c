@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static void test_job_comes_before_stdin_and_reads_do_not_cross(void **state) {
@@ -27,6 +28,66 @@ static void test_job_comes_before_stdin_and_reads_do_not_cross(void **state) {
     assert_int_equal(read_text(w, 1, 1, text, &done), WASI_ENOTCAPABLE);
     assert_int_equal(CALL(w, "fd_read", 60, AT_IOV, 1, AT_OUT), WASI_EBADF);
     assert_int_equal(CALL(w, "fd_read", RW, AT_IOV, 1, AT_OUT), WASI_EBADF);
+}
+
+/* The checkpoint of an interpreter, and the next job when it comes there again. */
+struct turns {
+    struct world *w;
+    int reached;
+};
+
+static void next_turn(void *context) {
+    static const char *const jobs[] = {"one", "two"};
+    struct turns *turns = context;
+    struct error err = {0};
+    struct wasi_config config = turns->w->config;
+    config.job_data = jobs[turns->reached++];
+    config.job_bytes = 3;
+    assert_int_equal(wasi_rebind(turns->w->wasi, &config, &err), 0);
+}
+
+static void test_an_answer_ends_a_turn(void **state) {
+    struct world *w = *state;
+    struct turns turns = {.w = w};
+    char text[16], answer[16] = "";
+    uint32_t done = 0;
+    int fd = memfd_create("answer", MFD_CLOEXEC);
+    w->config.answer_fd = fd;
+    w->config.stdin_data = "input";
+    w->config.stdin_bytes = 5;
+    w->config.before_input = next_turn;
+    w->config.before_input_context = &turns;
+    w->config.stays = true;
+    world_restart(w);
+    assert_int_equal(read_text(w, 0, 10, text, &done), WASI_SUCCESS);
+    assert_string_equal(text, "one");
+    assert_int_equal(read_text(w, 0, 10, text, &done), WASI_SUCCESS);
+    assert_string_equal(text, "input"); /* no answer yet: it is the program that reads */
+    assert_int_equal(turns.reached, 1);
+    assert_int_equal(write_text(w, 0, "ans", &done), WASI_SUCCESS);
+    assert_int_equal(write_text(w, 0, "wer", &done), WASI_SUCCESS);
+    assert_int_equal(pread(fd, answer, sizeof answer - 1, 0), 6);
+    assert_string_equal(answer, "answer");
+    assert_int_equal(read_text(w, 0, 10, text, &done), WASI_SUCCESS);
+    assert_string_equal(text, "two");
+    assert_int_equal(turns.reached, 2);
+    (void)close(fd);
+}
+
+static void test_answers_are_bounded(void **state) {
+    struct world *w = *state;
+    uint32_t done = 0;
+    char *much = calloc(1, (1 << 19) + 1);
+    int fd = memfd_create("answer", MFD_CLOEXEC);
+    memset(much, 'x', 1 << 19);
+    w->config.answer_fd = fd;
+    world_restart(w);
+    for (int i = 0; i < 64; i++)
+        assert_int_equal(write_text(w, 0, much, &done), WASI_SUCCESS);
+    assert_int_equal(write_text(w, 0, "x", &done), WASI_EFBIG);
+    assert_int_equal(lseek(fd, 0, SEEK_END), 32 << 20);
+    (void)close(fd);
+    free(much);
 }
 
 static void test_output_is_captured_and_counted(void **state) {
@@ -194,6 +255,8 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
         T(test_job_comes_before_stdin_and_reads_do_not_cross),
+        T(test_an_answer_ends_a_turn),
+        T(test_answers_are_bounded),
         T(test_output_is_captured_and_counted),
         T(test_output_stops_at_its_cap),
         T(test_output_can_be_cut_instead),

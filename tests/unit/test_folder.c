@@ -1,0 +1,131 @@
+/* Promise: whatever a guest has put into its folder, nothing outside is read, written, copied or
+ * removed. */
+#include "tools/folder.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct place {
+    char root[64], inside[80], secret[80];
+    int dir;
+};
+
+static struct place make(void) {
+    struct place p;
+    (void)snprintf(p.root, sizeof p.root, "/tmp/polyagent-folder-XXXXXX");
+    assert_non_null(mkdtemp(p.root));
+    (void)snprintf(p.inside, sizeof p.inside, "%s/in", p.root);
+    (void)snprintf(p.secret, sizeof p.secret, "%s/secret", p.root);
+    assert_int_equal(mkdir(p.inside, 0700), 0);
+    int fd = open(p.secret, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(write(fd, "secret", 6), 6);
+    (void)close(fd);
+    p.dir = open(p.inside, O_RDONLY | O_DIRECTORY);
+    assert_true(p.dir >= 0);
+    assert_int_equal(symlinkat("../secret", p.dir, "link"), 0);
+    assert_int_equal(symlinkat("..", p.dir, "up"), 0);
+    return p;
+}
+
+static void end(struct place *p) {
+    struct stat st;
+    (void)close(p->dir);
+    folder_empty(p->inside);
+    assert_int_equal(stat(p->secret, &st), 0); /* it is there, and as it was */
+    assert_int_equal(st.st_size, 6);
+    folder_remove(p->root);
+    assert_int_not_equal(stat(p->root, &st), 0);
+}
+
+static enum pa_status put(const struct place *p, const char *name, const char *text, bool replace) {
+    struct buffer bytes = {.data = (uint8_t *)(uintptr_t)text, .size = strlen(text)};
+    struct error err = {0};
+    (void)folder_write(p->dir, name, &bytes, replace, &err);
+    return err.code;
+}
+
+static void test_paths(void **state) {
+    static const char *const good[] = {"a", "a/b", "/workspace/a", ".hidden", "a..b/c"};
+    static const char *const bad[] = {"",     "/",   "/a", "..",         "a/../b",
+                                      "a//b", "./a", "a/", "/workspace", "/workspace/../x"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_non_null(folder_path(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (folder_path(bad[i]) != NULL) fail_msg("a path: '%s'", bad[i]);
+}
+
+static void test_writing_and_reading(void **state) {
+    struct place p = make();
+    struct buffer bytes = {0};
+    struct error err = {0};
+    uint64_t size, names;
+    (void)state;
+    assert_int_equal(put(&p, "d/e/f", "one", false), PA_OK);
+    assert_int_equal(put(&p, "d/e/f", "two", false), PA_INVALID_ARGUMENT); /* it is there */
+    assert_int_equal(put(&p, "d/e/f", "three", true), PA_OK);
+    assert_int_equal(put(&p, "d/e", "x", true), PA_INVALID_ARGUMENT); /* a folder is */
+    assert_int_equal(folder_read(p.dir, "d/e/f", 100, &bytes, &err), 0);
+    assert_int_equal(bytes.size, 5);
+    buffer_fini(&bytes);
+    assert_int_equal(folder_read(p.dir, "d/e/f", 4, &bytes, &err), -1);
+    assert_int_equal(err.code, PA_INVALID_ARGUMENT);
+    folder_usage(p.dir, &size, &names);
+    assert_int_equal(size, 5);
+    assert_int_equal(names, 5); /* d, e, f and the links */
+    end(&p);
+}
+
+static void test_links_lead_nowhere(void **state) {
+    static const char *const outside[] = {"link", "up/secret", "up/in/link"};
+    struct place p = make();
+    struct buffer bytes = {0};
+    struct stat st;
+    (void)state;
+    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
+        struct error err = {0};
+        assert_int_equal(folder_read(p.dir, outside[i], 100, &bytes, &err), -1);
+        assert_int_equal(err.code, PA_NOT_FOUND);
+    }
+    assert_int_equal(put(&p, "up/new", "x", true), PA_INVALID_ARGUMENT);
+    assert_int_equal(put(&p, "link", "mine", true), PA_OK); /* a file takes the link's place */
+    assert_int_equal(fstatat(p.dir, "link", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_true(S_ISREG(st.st_mode));
+    end(&p);
+}
+
+static void test_copies(void **state) {
+    struct place p = make();
+    struct error err = {0};
+    char target[PATH_MAX];
+    struct stat st;
+    (void)state;
+    assert_int_equal(put(&p, "d/f", "text", false), PA_OK);
+    assert_int_equal(mkfifoat(p.dir, "fifo", 0600), 0); /* left out, and not waited for */
+    assert_int_equal(mkdirat(p.dir, "../copy", 0700), 0);
+    int to = openat(p.dir, "../copy", O_RDONLY | O_DIRECTORY);
+    assert_int_equal(folder_copy(p.dir, to, &err), 0);
+    assert_int_equal(fstatat(to, "d/f", &st, 0), 0);
+    assert_int_equal(st.st_size, 4);
+    assert_int_equal(readlinkat(to, "link", target, sizeof target), 9); /* as a link */
+    assert_int_not_equal(fstatat(to, "fifo", &st, 0), 0);
+    (void)close(to);
+    end(&p);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_paths), cmocka_unit_test(test_writing_and_reading),
+        cmocka_unit_test(test_links_lead_nowhere), cmocka_unit_test(test_copies)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
