@@ -559,5 +559,6 @@ int main(int argc, char **argv) {
     }
     if (optind < argc) return fail(argv[optind], "not expected; see polyagent repl --help");
     repl.timeout_ms = (uint64_t)(seconds * 1000);
+    (void)signal(SIGPIPE, SIG_IGN); /* a turn may end before it has read what was typed */
     return run(language, packages, local);
 }

@@ -113,6 +113,19 @@ static const struct tool *tool_of_language(const char *name) {
     return NULL;
 }
 
+/* Writes files of a request, if the quotas have room for them. */
+static int put_files(const struct session *session, int dir, const json_t *files,
+                     struct error *err) {
+    const struct pa_limits *limits = &session->all->rules->limits;
+    uint64_t bytes, names;
+    folder_usage(dir, &bytes, &names);
+    if (bytes + session_bytes_of(files) > limits->workspace_bytes ||
+        names + json_object_size(files) > limits->workspace_inodes)
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "files: /workspace would hold more than its quota");
+    return folder_fill(dir, files, true, err);
+}
+
 /* Takes over `parameters`. */
 static struct session *open_session(struct sessions *all, const char *owner,
                                     const struct tool *tool, json_t *parameters,
@@ -122,7 +135,7 @@ static struct session *open_session(struct sessions *all, const char *owner,
     int result = session != NULL ? 0 : -1;
     if (result == 0 && files != NULL) {
         _cleanup_(fd_closep) int dir = open_workspace(session, err);
-        result = dir >= 0 ? folder_fill(dir, files, true, err) : -1;
+        result = dir >= 0 ? put_files(session, dir, files, err) : -1;
         (void)json_object_del(parameters, "files");
     }
     if (result == 0) {
@@ -296,15 +309,7 @@ static json_t *call_put_files(struct session *session, const json_t *parameters,
                               struct error *err) {
     _cleanup_(fd_closep) int dir = open_workspace(session, err);
     const json_t *files = json_object_get(parameters, "files");
-    uint64_t bytes, names;
-    if (dir < 0) return NULL;
-    folder_usage(dir, &bytes, &names);
-    if (bytes + session_bytes_of(files) > session->all->rules->limits.workspace_bytes ||
-        names + json_object_size(files) > session->all->rules->limits.workspace_inodes) {
-        error_set(err, PA_INVALID_ARGUMENT, "files: /workspace would hold more than its quota");
-        return NULL;
-    }
-    if (folder_fill(dir, files, true, err) != 0) return NULL;
+    if (dir < 0 || put_files(session, dir, files, err) != 0) return NULL;
     session_touch(session);
     return json_pack("{s:s, s:I}", "session_id", session->id, "files",
                      (json_int_t)json_object_size(files));
@@ -431,7 +436,7 @@ static int prepare_files(struct session_turn *turn, const json_t *given, struct 
     const json_t *files = json_object_get(given, "files");
     uint64_t bytes, names;
     _cleanup_(fd_closep) int dir = open_workspace(session, err);
-    if (dir < 0 || (files != NULL && folder_fill(dir, files, true, err) != 0)) return -1;
+    if (dir < 0 || (files != NULL && put_files(session, dir, files, err) != 0)) return -1;
     folder_usage(dir, &bytes, &names);
     turn->free_bytes = limits->workspace_bytes > bytes ? limits->workspace_bytes - bytes : 0;
     turn->free_names = limits->workspace_inodes > names ? limits->workspace_inodes - names : 0;

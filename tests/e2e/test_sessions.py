@@ -307,6 +307,8 @@ def test_the_workspace_has_a_quota(tmp_path):
     assert full["exit_code"] == 1 and "OSError" in full["stderr"] and "ENOSPC" not in full["stdout"]
     assert session.run("for i in range(20): open(f'n{i}', 'w').close()")["exit_code"] == 1
     assert "quota" in session("files", 400, files={"big": "x" * 90000})["error"]["message"]
+    assert "quota" in session.run("1", 400, files={"big": "x" * 90000})["error"]["message"]
+    assert "quota" in session.api("POST", "/sessions", {"files": {"big": "x" * 110000}}, 400)["error"]["message"]
     server.stop()
 
 
