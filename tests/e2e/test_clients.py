@@ -147,6 +147,42 @@ def test_async(server):
     asyncio.run(all_of_it())
 
 
+def test_async_sessions(server):
+    async def turns():
+        async with AsyncClient(server.grpc) as client, await client.session(files={"a.txt": "text"}) as session:
+            await session.run("x = 41; data = open('a.txt').read()")
+            assert (await session.run("x += 1\nx, data")).value == "(42, 'text')"
+            point = await session.checkpoint()
+            await session.run("x = 0")
+            left, right = await session.fork(2)
+            await session.rollback(point)
+            values = await asyncio.gather(session.run("x"), left.run("x += 1\nx"), right.run("x"))
+            assert [result.value for result in values] == ["42", "1", "0"]
+            [again] = await session.fork(checkpoint=point)
+            assert (await again.run("x")).value == "42"
+            await session.write_files({"b.bin": b"\0\xff"})
+            assert await session.read_file("b.bin") == b"\0\xff" and await session.list_files() == {"a.txt": 4, "b.bin": 2}
+            assert (await session.info()).session_id == session.id
+            assert {i.session_id: i.parent for i in await client.sessions()}[left.id] == session.id
+            assert [e async for e in session.stream("print(1)\n5")][-1].value == "5"
+            turn = asyncio.create_task(session.run("print(input())", stdin_stream=True))
+            await asyncio.sleep(0.3)
+            await session.write_input("a\n", eof=True)
+            assert (await turn).stdout == "a\n"
+            turn = asyncio.create_task(session.run("while True: pass"))
+            await asyncio.sleep(0.3)
+            assert await session.interrupt() and (await turn).exit_code == 130
+            with pytest.raises(asyncio.TimeoutError):  # a cancelled run
+                await asyncio.wait_for(session.run("x = 9\nwhile True: pass"), 0.3)
+            assert (await session.run("x")).value == "42"
+            for branch in (left, right, again):
+                await branch.close()
+        async with AsyncClient(server.grpc) as client:
+            assert session.id not in {i.session_id for i in await client.sessions()}
+
+    asyncio.run(turns())
+
+
 def test_it_installs_as_a_package_and_its_example_runs(server, tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", tmp_path / "venv"], check=True)

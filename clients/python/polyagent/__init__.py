@@ -15,10 +15,11 @@ that did not become a run.
 from ._client import Client
 from ._aio import AsyncClient
 from ._core import Connection
-from ._session import Session
+from ._session import AsyncSession, Session
 from .errors import (Denied, InvalidArgument, NotFound, Overloaded, PolyagentError, Unauthenticated, Unavailable)
 from .results import Artifact, Chunk, Error, Result, SessionInfo, Task, Tool, Usage
 
-__all__ = ["Artifact", "AsyncClient", "Chunk", "Client", "Connection", "Denied", "Error", "InvalidArgument", "NotFound", "Overloaded",
-           "PolyagentError", "Result", "Session", "SessionInfo", "Task", "Tool", "Unauthenticated", "Unavailable", "Usage"]
+__all__ = ["Artifact", "AsyncClient", "AsyncSession", "Chunk", "Client", "Connection", "Denied", "Error", "InvalidArgument",
+           "NotFound", "Overloaded", "PolyagentError", "Result", "Session", "SessionInfo", "Task", "Tool", "Unauthenticated",
+           "Unavailable", "Usage"]
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, AsyncIterator, List, Mapping, Optional, Union
+from typing import Any, AsyncIterator, List, Mapping, Optional, Sequence, Union
 
 import grpc
 import grpc.aio
@@ -10,7 +10,8 @@ import grpc.aio
 from . import _core
 from . import agent_pb2 as pb
 from .errors import from_rpc
-from .results import Chunk, Result, Task, Tool, result_of, task_of, tool_of
+from ._session import AsyncSession, Files, open_parameters
+from .results import Chunk, Result, SessionInfo, Task, Tool, info_of, result_of, task_of, tool_of
 
 
 class AsyncClient:
@@ -61,6 +62,15 @@ class AsyncClient:
     def stream_python(self, code: str, *, deadline: Optional[float] = None,
                       **more: Any) -> AsyncIterator[Union[Chunk, Result]]:
         return self.stream("python_wasi_runner", _core.python_parameters(code, **more), deadline=deadline)
+
+    async def session(self, language: str = "python", *, packages: Sequence[str] = (), files: Optional[Files] = None,
+                      **more: Any) -> AsyncSession:
+        """Opens a session: `async with await client.session() as session`."""
+        made = await self.execute("session_open", open_parameters(language, packages, files, more))
+        return AsyncSession(self, made.raw["session_id"], language)
+
+    async def sessions(self) -> List[SessionInfo]:
+        return [info_of(info) for info in (await self.execute("session_list", {})).raw["sessions"]]
 
     async def run_wasm(self, module: Union[bytes, str, os.PathLike], *, deadline: Optional[float] = None,
                        **more: Any) -> Result:

@@ -9,7 +9,7 @@ import grpc
 from . import _core
 from . import agent_pb2 as pb
 from .errors import from_rpc
-from ._session import Session
+from ._session import Files, Session, open_parameters
 from .results import Chunk, Result, SessionInfo, Task, Tool, info_of, result_of, task_of, tool_of
 
 
@@ -67,15 +67,11 @@ class Client:
         return self.stream("python_wasi_runner", _core.python_parameters(code, **more), deadline=deadline)
 
     def session(self, language: str = "python", *, packages: Sequence[str] = (),
-                files: Optional[Mapping[str, Union[str, bytes]]] = None, **more: Any) -> Session:
+                files: Optional[Files] = None, **more: Any) -> Session:
         """Opens a session. `packages`, such as numpy, are what its programs import; memory_limit_bytes and other limits
         hold for all of its runs."""
-        parameters = {"language": language, **more}
-        if packages:
-            parameters["packages"] = list(packages)
-        if files:
-            parameters["files"] = _core.files_of(files)
-        return Session(self, self.execute("session_open", parameters).raw["session_id"], language)
+        made = self.execute("session_open", open_parameters(language, packages, files, more))
+        return Session(self, made.raw["session_id"], language)
 
     def sessions(self) -> List[SessionInfo]:
         """Yours, as the server knows you."""

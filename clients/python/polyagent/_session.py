@@ -2,15 +2,44 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _core
 from .results import Chunk, Result, SessionInfo, info_of
 
 if TYPE_CHECKING:
+    from ._aio import AsyncClient
     from ._client import Client
 
+Files = Mapping[str, Union[str, bytes]]
+
 RUNNERS = {"python": "python_wasi_runner", "javascript": "javascript_wasi_runner", "ruby": "ruby_wasi_runner"}
+
+
+def open_parameters(language: str, packages: Sequence[str], files: Optional[Files], more: Mapping[str, Any]) -> Dict[str, Any]:
+    parameters = {"language": language, **more}
+    if packages:
+        parameters["packages"] = list(packages)
+    if files:
+        parameters["files"] = _core.files_of(files)
+    return parameters
+
+
+def _turn(session_id: str, code: str, more: Mapping[str, Any]) -> Dict[str, Any]:
+    return {**_core.python_parameters(code, **more), "session_id": session_id}
+
+
+def _fork_parameters(count: int, checkpoint: Optional[str]) -> Dict[str, Any]:
+    return {"count": count} if checkpoint is None else {"count": count, "checkpoint_id": checkpoint}
+
+
+def _bytes_of(answer: Mapping[str, Any]) -> bytes:
+    encoded = answer.get("text_base64")
+    return base64.b64decode(encoded) if encoded is not None else answer["text"].encode()
+
+
+def _sizes_of(answer: Mapping[str, Any]) -> Dict[str, int]:
+    return {file["path"]: int(file["bytes"]) for file in answer["files"]}
 
 
 class Session:
@@ -30,15 +59,12 @@ class Session:
     def _call(self, tool: str, **parameters: Any) -> Dict[str, Any]:
         return self._client.execute("session_" + tool, {"session_id": self.id, **parameters}).raw
 
-    def _turn(self, code: str, more: Mapping[str, Any]) -> Dict[str, Any]:
-        return {**_core.python_parameters(code, **more), "session_id": self.id}
-
     def run(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> Result:
         """Runs a program in it: stdin, argv, env, files, timeout (seconds), output_limit_bytes."""
-        return self._client.execute(RUNNERS[self.language], self._turn(code, more), deadline=deadline)
+        return self._client.execute(RUNNERS[self.language], _turn(self.id, code, more), deadline=deadline)
 
     def stream(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> Iterator[Union[Chunk, Result]]:
-        return self._client.stream(RUNNERS[self.language], self._turn(code, more), deadline=deadline)
+        return self._client.stream(RUNNERS[self.language], _turn(self.id, code, more), deadline=deadline)
 
     def interrupt(self) -> bool:
         """Ends the run under way, from another thread; whether there was one."""
@@ -50,8 +76,7 @@ class Session:
 
     def fork(self, count: int = 1, *, checkpoint: Optional[str] = None) -> List["Session"]:
         """Copies of it, or of a checkpoint, each of which goes its own way."""
-        more = {"checkpoint_id": checkpoint} if checkpoint is not None else {}
-        made = self._call("fork", count=count, **more)["sessions"]
+        made = self._call("fork", **_fork_parameters(count, checkpoint))["sessions"]
         return [Session(self._client, info["session_id"], self.language) for info in made]
 
     def checkpoint(self) -> str:
@@ -64,19 +89,72 @@ class Session:
     def info(self) -> SessionInfo:
         return info_of(self._call("info"))
 
-    def write_files(self, files: Mapping[str, Union[str, bytes]]) -> None:
+    def write_files(self, files: Files) -> None:
         """Files in /workspace: paths to texts or bytes."""
         self._call("put_files", files=_core.files_of(files))
 
     def read_file(self, path: str) -> bytes:
-        answer = self._call("get_file", path=path)
-        encoded = answer.get("text_base64")
-        return base64.b64decode(encoded) if encoded is not None else answer["text"].encode()
+        return _bytes_of(self._call("get_file", path=path))
 
     def list_files(self) -> Dict[str, int]:
         """Paths in /workspace, and their sizes in bytes."""
-        return {file["path"]: int(file["bytes"]) for file in self._call("get_file")["files"]}
+        return _sizes_of(self._call("get_file"))
 
     def close(self) -> None:
         """Ends it and removes its files."""
         self._call("close")
+
+
+class AsyncSession:
+    """As Session, with await. Made by AsyncClient.session(). Cancelling a run ends it, and keeps the session."""
+
+    def __init__(self, client: "AsyncClient", session_id: str, language: str = "python"):
+        self._client, self.id, self.language = client, session_id, language
+
+    async def __aenter__(self) -> "AsyncSession":
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()
+
+    async def _call(self, tool: str, **parameters: Any) -> Dict[str, Any]:
+        return (await self._client.execute("session_" + tool, {"session_id": self.id, **parameters})).raw
+
+    async def run(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> Result:
+        return await self._client.execute(RUNNERS[self.language], _turn(self.id, code, more), deadline=deadline)
+
+    def stream(self, code: str, *, deadline: Optional[float] = None, **more: Any) -> AsyncIterator[Union[Chunk, Result]]:
+        return self._client.stream(RUNNERS[self.language], _turn(self.id, code, more), deadline=deadline)
+
+    async def interrupt(self) -> bool:
+        """Ends the run under way, from another task; whether there was one."""
+        return (await self._call("interrupt"))["interrupted"]
+
+    async def write_input(self, data: str = "", *, eof: bool = False) -> None:
+        """More of the stdin of a run that was started with stdin_stream=True, from another task."""
+        await self._call("input", data=data, eof=eof)
+
+    async def fork(self, count: int = 1, *, checkpoint: Optional[str] = None) -> List["AsyncSession"]:
+        made = (await self._call("fork", **_fork_parameters(count, checkpoint)))["sessions"]
+        return [AsyncSession(self._client, info["session_id"], self.language) for info in made]
+
+    async def checkpoint(self) -> str:
+        return (await self._call("checkpoint"))["checkpoint_id"]
+
+    async def rollback(self, checkpoint: str) -> None:
+        await self._call("rollback", checkpoint_id=checkpoint)
+
+    async def info(self) -> SessionInfo:
+        return info_of(await self._call("info"))
+
+    async def write_files(self, files: Files) -> None:
+        await self._call("put_files", files=_core.files_of(files))
+
+    async def read_file(self, path: str) -> bytes:
+        return _bytes_of(await self._call("get_file", path=path))
+
+    async def list_files(self) -> Dict[str, int]:
+        return _sizes_of(await self._call("get_file"))
+
+    async def close(self) -> None:
+        await self._call("close")
