@@ -11,42 +11,49 @@
 
 static sigjmp_buf back;
 
-static void on_interrupt(int number) {
-    (void)number;
-    siglongjmp(back, 1);
+static void on_signal(int number) {
+    siglongjmp(back, number);
 }
 
-static char *from_terminal(const char *prompt) {
-    const struct sigaction interrupt = {.sa_handler = on_interrupt};
-    struct sigaction former;
-    sigset_t set;
-    char *line = NULL;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    if (sigsetjmp(back, 1) == 0) {
-        (void)sigaction(SIGINT, &interrupt, &former);
-        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
-        line = readline(prompt);
-    } else {
-        (void)printf("\n");
-        line = strdup("");
-    }
-    (void)sigprocmask(SIG_BLOCK, &set, NULL); /* the loop's, while a turn runs */
-    (void)signal(SIGINT, SIG_DFL);
-    if (line != NULL && line[strspn(line, " \t")] != 0) (void)add_history(line);
-    return line;
-}
-
-char *input_line(const char *prompt) {
+static char *from_file(void) {
     char *line = NULL;
     size_t room = 0;
-    if (isatty(STDIN_FILENO)) return from_terminal(prompt);
     ssize_t length = getline(&line, &room, stdin);
     if (length < 0) {
         free(line);
         return NULL;
     }
     if (length > 0 && line[length - 1] == '\n') line[length - 1] = 0;
+    return line;
+}
+
+char *input_line(const char *prompt, bool *left) {
+    static const int numbers[] = {SIGINT, INPUT_END_SIGNALS};
+    enum { COUNT = sizeof numbers / sizeof *numbers };
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction former[COUNT];
+    sigset_t set;
+    const bool terminal = isatty(STDIN_FILENO);
+    char *volatile line = NULL;
+    (void)sigemptyset(&set);
+    for (int i = 0; i < COUNT; i++) {
+        (void)sigaction(numbers[i], &action, &former[i]);
+        if (terminal || numbers[i] != SIGINT) (void)sigaddset(&set, numbers[i]);
+    }
+    int number = sigsetjmp(back, 1);
+    if (number == 0) {
+        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+        line = terminal ? readline(prompt) : from_file();
+    }
+    (void)sigprocmask(SIG_BLOCK, &set, NULL); /* the loop's, while a turn runs */
+    for (int i = 0; i < COUNT; i++)
+        (void)sigaction(numbers[i], &former[i], NULL);
+    *left = number != 0 && number != SIGINT;
+    if (number == SIGINT) {
+        (void)printf("\n");
+        line = strdup("");
+    }
+    if (terminal && line != NULL && line[strspn(line, " \t")] != 0) (void)add_history(line);
     return line;
 }
 

@@ -4,9 +4,13 @@
 
 #include <stdbool.h>
 
+/* Signals that end the conversation: blocked but for input_line(). */
+#define INPUT_END_SIGNALS SIGTERM, SIGHUP
+
 /* The next line without its end, the caller's to free; NULL at the end. With line editing, history
- * and completion on a terminal; Ctrl-C there drops the line and gives an empty one. */
-char *input_line(const char *prompt);
+ * and completion on a terminal; Ctrl-C there drops the line and gives an empty one. SIGTERM and
+ * SIGHUP end it and set `left`. */
+char *input_line(const char *prompt, bool *left);
 
 /* Whether the lines so far are a whole input: no bracket, text or block is open. */
 bool input_is_complete(const char *text, bool is_python);

@@ -55,6 +55,7 @@ struct repl {
     uint64_t timeout_ms;
     json_t *result; /* owned; of the call that has ended */
     bool done, quiet;
+    bool left; /* a signal ends it */
     sd_event_source *input;
 };
 static struct repl repl; /* libedit's callbacks have no context */
@@ -126,6 +127,13 @@ static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *
     (void)context;
     json_decref(ask("session_interrupt", for_session()));
     return 0;
+}
+
+/* Nothing is to be left behind, neither the session nor a server of its own. */
+static int on_end_signal(sd_event_source *source, const struct signalfd_siginfo *info,
+                         void *context) {
+    repl.left = true;
+    return on_interrupt(source, info, context);
 }
 
 static int on_input(sd_event_source *source, int fd, uint32_t events, void *context) {
@@ -414,8 +422,11 @@ static char *read_input(void) {
     struct buffer text = {0};
     const char *prompt = is_python ? ">>> " : "> ";
     for (;;) {
-        char *line = input_line(prompt);
-        if (line == NULL && text.size == 0) return NULL;
+        char *line = input_line(prompt, &repl.left);
+        if (line == NULL && (text.size == 0 || repl.left)) {
+            buffer_fini(&text);
+            return NULL;
+        }
         bool ended = line == NULL || (text.size > 0 && line[strspn(line, " \t")] == 0);
         if (line != NULL &&
             (buffer_append(&text, line, strlen(line)) != 0 || buffer_append(&text, "\n", 1) != 0))
@@ -441,7 +452,7 @@ static void talk(void) {
                      : repl.runner->language == &language_ruby ? "Ruby"
                                                                : "JavaScript");
     }
-    for (bool goes_on = true; goes_on && (input = read_input()) != NULL;) {
+    for (bool goes_on = true; goes_on && !repl.left && (input = read_input()) != NULL;) {
         size_t blank = strspn(input, " \t\n");
         if (input[blank] == ':') {
             input[strcspn(input, "\n")] = 0;
@@ -481,12 +492,17 @@ static int open_session(const char *language, const char *packages) {
 }
 
 static int prepare_loop(void) {
-    sigset_t interrupt;
-    (void)sigemptyset(&interrupt);
-    (void)sigaddset(&interrupt, SIGINT);
-    (void)sigprocmask(SIG_BLOCK, &interrupt, NULL);
+    static const int ends[] = {INPUT_END_SIGNALS};
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        (void)sigaddset(&set, ends[i]);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
     sd_event *event = repl.service.event;
     int result = sd_event_add_signal(event, NULL, SIGINT, on_interrupt, NULL);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && result >= 0; i++)
+        result = sd_event_add_signal(event, NULL, ends[i], on_end_signal, NULL);
     if (result >= 0 && isatty(STDIN_FILENO)) {
         result = sd_event_add_io(event, &repl.input, STDIN_FILENO, EPOLLIN, on_input, NULL);
         if (result >= 0) result = sd_event_source_set_enabled(repl.input, SD_EVENT_OFF);

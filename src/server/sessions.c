@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { MAX_CHECKPOINTS = 32, MAX_FILE_BYTES = 32 << 20, INPUT_PIPE_BYTES = 1 << 20 };
@@ -81,7 +82,7 @@ static json_t *describe(const struct session *session) {
     struct error ignored = {0};
     const struct checkpoint *checkpoint;
     _cleanup_(fd_closep) int dir = open_workspace(session, &ignored);
-    if (dir >= 0) folder_usage(dir, &bytes, &names);
+    if (dir >= 0) (void)folder_usage(dir, &bytes, &names);
     json_t *checkpoints = json_array();
     TAILQ_FOREACH(checkpoint, &session->checkpoints, link) {
         (void)json_array_append_new(checkpoints,
@@ -118,7 +119,10 @@ static int put_files(const struct session *session, int dir, const json_t *files
                      struct error *err) {
     const struct pa_limits *limits = &session->all->rules->limits;
     uint64_t bytes, names;
-    folder_usage(dir, &bytes, &names);
+    if (folder_usage(dir, &bytes, &names) != 0)
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "files: /workspace has more than %d folders in each other",
+                         FOLDER_MAX_DEPTH);
     if (bytes + session_bytes_of(files) > limits->workspace_bytes ||
         names + json_object_size(files) > limits->workspace_inodes)
         return error_set(err, PA_INVALID_ARGUMENT,
@@ -264,18 +268,35 @@ static json_t *call_checkpoint(struct sessions *all, const char *owner, const js
                      "turns", (json_int_t)checkpoint->turns);
 }
 
+/* The files of a checkpoint take the place of the session's. What takes room comes first: where
+ * there is none, nothing has changed. */
+static int restore_files(const struct session *session, const struct checkpoint *checkpoint,
+                         struct error *err) {
+    char from[SESSION_PATH_BYTES], copy[SESSION_PATH_BYTES], to[SESSION_PATH_BYTES];
+    checkpoint_folder(session, checkpoint, from);
+    session_folder(session, ".rollback", copy);
+    session_folder(session, "", to);
+    if (access(copy, F_OK) == 0) folder_remove(copy); /* of a server that was killed */
+    if (mkdir(copy, 0700) != 0) return error_set_errno(err, PA_INTERNAL, errno, "make %s", copy);
+    int result = copy_folder(from, copy, err);
+    if (result == 0) {
+        _cleanup_(fd_closep) int in = open_folder(copy, err);
+        _cleanup_(fd_closep) int out = in >= 0 ? open_folder(to, err) : -1;
+        if (out >= 0) folder_empty(to);
+        result = out >= 0 ? folder_move(in, out, err) : -1;
+    }
+    folder_remove(copy);
+    return result;
+}
+
 static json_t *call_rollback(struct sessions *all, const char *owner, const json_t *parameters,
                              struct error *err) {
-    char from[SESSION_PATH_BYTES], to[SESSION_PATH_BYTES];
     struct session *session = find_idle(all, owner, parameters, err);
     struct checkpoint *checkpoint =
         session != NULL ? find_checkpoint(session, text_of(parameters, "checkpoint_id"), err)
                         : NULL;
     if (checkpoint == NULL) return NULL;
-    checkpoint_folder(session, checkpoint, from);
-    session_folder(session, "", to);
-    folder_empty(to);
-    if (copy_folder(from, to, err) != 0) return NULL;
+    if (restore_files(session, checkpoint, err) != 0) return NULL;
     struct state *former = session->state;
     session->state = state_ref(checkpoint->state);
     state_unref(all, former);
@@ -437,7 +458,8 @@ static int prepare_files(struct session_turn *turn, const json_t *given, struct 
     uint64_t bytes, names;
     _cleanup_(fd_closep) int dir = open_workspace(session, err);
     if (dir < 0 || (files != NULL && put_files(session, dir, files, err) != 0)) return -1;
-    folder_usage(dir, &bytes, &names);
+    /* What cannot be counted has no room for more; a turn can remove it. */
+    if (folder_usage(dir, &bytes, &names) != 0) bytes = names = UINT64_MAX;
     turn->free_bytes = limits->workspace_bytes > bytes ? limits->workspace_bytes - bytes : 0;
     turn->free_names = limits->workspace_inodes > names ? limits->workspace_inodes - names : 0;
     return 0;

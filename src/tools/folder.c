@@ -6,7 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
@@ -141,41 +141,71 @@ int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, st
     return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "read %.100s", name);
 }
 
-/* Calls `visit` for each name beneath, a folder before what is in it. `prefix` is "" or ends with a
- * slash. */
-static int walk(int dir, const char *prefix, unsigned depth,
-                int (*visit)(void *context, int dir, const char *name, const struct stat *st),
-                void *context) {
+static int open_child(int dir, const char *name) {
+    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+static bool is_dots(const char *name) {
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* A name beneath the folder that is walked through: it lies in `dir`, and its copy in `to`, if one
+ * is made; `path` is NULL where it is too long for one. */
+struct place {
+    int dir, to;
+    const char *name, *path;
+};
+
+struct walk {
+    int (*visit)(void *context, const struct place *place, const struct stat *st);
+    void *context;
+};
+
+/* Calls `visit` for each name beneath, a folder before what is in it. `prefix` is "", or ends with
+ * a slash, or is NULL. 0, what `visit` has returned, or a negative errno: -ELOOP where there are
+ * folders in folders without end, as a guest can make them. */
+static int walk(const struct walk *w, int dir, int to, const char *prefix, unsigned depth) {
     struct dirent **entries = NULL;
-    char name[FOLDER_MAX_PATH_BYTES];
+    char path[FOLDER_MAX_PATH_BYTES];
     struct stat st;
-    int result = 0;
-    int fd = folder_open(dir, prefix[0] != 0 ? prefix : ".", O_RDONLY | O_DIRECTORY);
-    if (fd < 0) return 0; /* gone, or no folder any more */
-    int count = scandirat(fd, ".", &entries, NULL, alphasort);
+    int count = scandirat(dir, ".", &entries, NULL, alphasort);
+    int result = count < 0 ? -errno : 0;
     for (int i = 0; i < count; i++) {
-        const char *entry = entries[i]->d_name;
-        bool dots = strcmp(entry, ".") == 0 || strcmp(entry, "..") == 0;
-        int length = snprintf(name, sizeof name - 1, "%s%s", prefix, entry);
-        if (result == 0 && !dots && length < (int)sizeof name - 1 &&
-            fstatat(fd, entry, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-            result = visit(context, dir, name, &st);
-            if (result == 0 && S_ISDIR(st.st_mode) && depth < FOLDER_MAX_DEPTH) {
-                (void)strcpy(name + length, "/");
-                result = walk(dir, name, depth + 1, visit, context);
+        const char *name = entries[i]->d_name;
+        if (result == 0 && !is_dots(name) && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+            int length =
+                prefix != NULL ? snprintf(path, sizeof path - 1, "%s%s", prefix, name) : INT_MAX;
+            bool fits = length < (int)sizeof path - 1;
+            result = w->visit(w->context, &(struct place){dir, to, name, fits ? path : NULL}, &st);
+            if (result == 0 && S_ISDIR(st.st_mode)) {
+                if (fits) (void)strcpy(path + length, "/");
+                _cleanup_(fd_closep) int child = open_child(dir, name);
+                _cleanup_(fd_closep) int copy = to >= 0 ? open_child(to, name) : -1;
+                result = child < 0             ? child
+                         : to >= 0 && copy < 0 ? copy
+                         : depth >= FOLDER_MAX_DEPTH
+                             ? -ELOOP
+                             : walk(w, child, copy, fits ? path : NULL, depth + 1);
             }
         }
         free(entries[i]);
     }
     free(entries);
-    (void)close(fd);
     return result;
 }
 
-static int list_one(void *context, int dir, const char *name, const struct stat *st) {
-    (void)dir;
-    json_t *text = S_ISREG(st->st_mode) ? json_string(name) : NULL; /* NULL, too: no UTF-8 */
-    if (text == NULL) return 0;
+/* `dir` may be one of O_PATH. */
+static int walk_all(int dir, int to,
+                    int (*visit)(void *, const struct place *, const struct stat *),
+                    void *context) {
+    _cleanup_(fd_closep) int top = open_child(dir, ".");
+    return top >= 0 ? walk(&(struct walk){visit, context}, top, to, "", 0) : top;
+}
+
+static int list_one(void *context, const struct place *place, const struct stat *st) {
+    json_t *text = S_ISREG(st->st_mode) && place->path != NULL ? json_string(place->path) : NULL;
+    if (text == NULL) return 0; /* or no UTF-8 */
     return json_array_append_new(context, json_pack("{s:o, s:I, s:I}", "path", text, "bytes",
                                                     (json_int_t)st->st_size, "modified",
                                                     (json_int_t)st->st_mtim.tv_sec));
@@ -183,7 +213,8 @@ static int list_one(void *context, int dir, const char *name, const struct stat 
 
 json_t *folder_list(int dir) {
     json_t *list = json_array();
-    if (list == NULL || walk(dir, "", 0, list_one, list) == 0) return list;
+    int result = list != NULL ? walk_all(dir, -1, list_one, list) : -ENOMEM;
+    if (result == 0 || result == -ELOOP) return list;
     json_decref(list);
     return NULL;
 }
@@ -192,20 +223,20 @@ struct usage {
     uint64_t bytes, names;
 };
 
-static int count_one(void *context, int dir, const char *name, const struct stat *st) {
+static int count_one(void *context, const struct place *place, const struct stat *st) {
     struct usage *usage = context;
-    (void)dir;
-    (void)name;
+    (void)place;
     usage->names++;
     if (S_ISREG(st->st_mode)) usage->bytes += (uint64_t)st->st_size;
     return 0;
 }
 
-void folder_usage(int dir, uint64_t *bytes, uint64_t *names) {
+int folder_usage(int dir, uint64_t *bytes, uint64_t *names) {
     struct usage usage = {0};
-    (void)walk(dir, "", 0, count_one, &usage);
+    int result = walk_all(dir, -1, count_one, &usage);
     *bytes = usage.bytes;
     *names = usage.names;
+    return result;
 }
 
 static int copy_bytes(int from, int to, const struct stat *st) {
@@ -220,10 +251,10 @@ static int copy_bytes(int from, int to, const struct stat *st) {
     return 0;
 }
 
-static int copy_file(int from, int to, const char *name, const struct stat *st) {
-    _cleanup_(fd_closep) int in = folder_open(from, name, O_RDONLY | O_NONBLOCK);
+static int copy_file(const struct place *at, const struct stat *st) {
+    _cleanup_(fd_closep) int in = folder_open(at->dir, at->name, O_RDONLY | O_NONBLOCK);
     if (in < 0) return 0; /* gone meanwhile */
-    _cleanup_(fd_closep) int out = folder_open(to, name, O_WRONLY | O_CREAT | O_EXCL);
+    _cleanup_(fd_closep) int out = folder_open(at->to, at->name, O_WRONLY | O_CREAT | O_EXCL);
     if (out < 0) return out;
     const struct timespec times[2] = {st->st_atim, st->st_mtim};
     int result = copy_bytes(in, out, st);
@@ -231,48 +262,112 @@ static int copy_file(int from, int to, const char *name, const struct stat *st) 
     return result;
 }
 
-static int copy_link(int from, int to, const char *name) {
+static int copy_link(const struct place *at) {
     char target[PATH_MAX];
-    ssize_t length = readlinkat(from, name, target, sizeof target - 1);
+    ssize_t length = readlinkat(at->dir, at->name, target, sizeof target - 1);
     if (length <= 0) return 0;
     target[length] = 0;
-    return symlinkat(target, to, name) == 0 ? 0 : -errno;
+    return symlinkat(target, at->to, at->name) == 0 ? 0 : -errno;
 }
 
-static int copy_one(void *context, int dir, const char *name, const struct stat *st) {
-    int to = *(const int *)context;
-    if (S_ISDIR(st->st_mode)) return mkdirat(to, name, 0755) == 0 ? 0 : -errno;
-    if (S_ISREG(st->st_mode)) return copy_file(dir, to, name, st);
-    return S_ISLNK(st->st_mode) ? copy_link(dir, to, name) : 0;
+static int copy_one(void *context, const struct place *at, const struct stat *st) {
+    (void)context;
+    if (S_ISDIR(st->st_mode)) return mkdirat(at->to, at->name, 0755) == 0 ? 0 : -errno;
+    if (S_ISREG(st->st_mode)) return copy_file(at, st);
+    return S_ISLNK(st->st_mode) ? copy_link(at) : 0;
 }
 
 int folder_copy(int from, int to, struct error *err) {
-    int result = walk(from, "", 0, copy_one, &to);
-    return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "copy /workspace");
+    int result = walk_all(from, to, copy_one, NULL);
+    if (result == 0) return 0;
+    if (result == -ELOOP)
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "copy /workspace: more than %d folders in each other", FOLDER_MAX_DEPTH);
+    return error_set_errno(err, PA_INTERNAL, -result, "copy /workspace");
 }
 
-/* FTW_PHYS: what a run has linked to is not followed; FTW_MOUNT: nor what is mounted. */
-enum { WALK_FLAGS = FTW_DEPTH | FTW_PHYS | FTW_MOUNT, WALK_FDS = 16 };
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *place) {
-    (void)st;
-    (void)place;
-    return kind == FTW_DP ? rmdir(path) : unlink(path);
+/* 0, or a negative errno; 1: a folder that is not empty. */
+static int remove_name(int dir, const char *name) {
+    if (unlinkat(dir, name, 0) == 0 || errno == ENOENT) return 0;
+    if (errno != EISDIR) return -errno;
+    if (unlinkat(dir, name, AT_REMOVEDIR) == 0) return 0;
+    return errno == ENOTEMPTY || errno == EEXIST ? 1 : -errno;
 }
 
-static int remove_below(const char *path, const struct stat *st, int kind, struct FTW *place) {
-    return place->level == 0 ? 0 : remove_one(path, st, kind, place);
+static int each_name(int dir, int (*act)(void *context, int dir, const char *name), void *context) {
+    struct dirent **entries = NULL;
+    int count = scandirat(dir, ".", &entries, NULL, NULL);
+    int result = count < 0 ? -errno : 0;
+    for (int i = 0; i < count; i++) {
+        if (result == 0 && !is_dots(entries[i]->d_name))
+            result = act(context, dir, entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+    return result;
 }
 
-static void tell(const char *path) {
+struct emptying {
+    int top;
+    uint64_t moved, seen;
+};
+
+/* What is deeper comes up: no depth, and no length of a path, is too much. */
+static int raise_name(void *context, int dir, const char *name) {
+    struct emptying *e = context;
+    char up[32];
+    int result = remove_name(dir, name);
+    while (result == 1) {
+        (void)snprintf(up, sizeof up, "%" PRIu64, e->moved++);
+        if (renameat2(dir, name, e->top, up, RENAME_NOREPLACE) == 0) return 0;
+        if (errno != EEXIST) return -errno;
+    }
+    return result;
+}
+
+static int empty_name(void *context, int dir, const char *name) {
+    struct emptying *e = context;
+    e->seen++;
+    int result = remove_name(dir, name);
+    if (result != 1) return result;
+    _cleanup_(fd_closep) int child = open_child(dir, name);
+    result = child >= 0 ? each_name(child, raise_name, e) : child;
+    return result == 0 ? remove_name(dir, name) : result;
+}
+
+/* What a run has linked to is not followed, and what is mounted stays. */
+static int empty(const char *path) {
+    _cleanup_(fd_closep) int top = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct emptying e = {.top = top};
+    int result = top >= 0 ? 0 : -errno;
+    do {
+        e.seen = 0;
+        if (result == 0) result = each_name(top, empty_name, &e);
+    } while (result == 0 && e.seen > 0);
+    return result;
+}
+
+static void tell(const char *path, int number) {
     log_event(LOG_ERROR, "tools", "a run's folder cannot be removed", {"path", path, 0},
-              {"error", strerror(errno), 0});
+              {"error", strerror(number), 0});
 }
 
 void folder_empty(const char *path) {
-    if (nftw(path, remove_below, WALK_FDS, WALK_FLAGS) != 0) tell(path);
+    int result = empty(path);
+    if (result != 0) tell(path, result < 0 ? -result : ENOTEMPTY);
 }
 
 void folder_remove(const char *path) {
-    if (nftw(path, remove_one, WALK_FDS, WALK_FLAGS) != 0) tell(path);
+    int result = empty(path);
+    if (result == 0 && rmdir(path) != 0) result = -errno;
+    if (result != 0) tell(path, result < 0 ? -result : ENOTEMPTY);
+}
+
+static int move_name(void *context, int dir, const char *name) {
+    return renameat(dir, name, *(const int *)context, name) == 0 ? 0 : -errno;
+}
+
+int folder_move(int from, int to, struct error *err) {
+    int result = each_name(from, move_name, &to);
+    return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "move /workspace");
 }

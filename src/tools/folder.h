@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 #define WORKSPACE_GUEST_PATH "/workspace"
-enum { FOLDER_MAX_PATH_BYTES = 1024, FOLDER_MAX_DEPTH = 16 };
+enum { FOLDER_MAX_PATH_BYTES = 1024, FOLDER_MAX_DEPTH = 64 };
 
 /* The path within the folder; NULL for one that is none. */
 const char *folder_path(const char *path);
@@ -36,17 +36,22 @@ int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, st
 /* [{"path", "bytes", "modified"}] of the files, in order; NULL when memory runs out. */
 json_t *folder_list(int dir);
 
-/* What its files hold, and how many names there are. */
-void folder_usage(int dir, uint64_t *bytes, uint64_t *names);
+/* What its files hold, and how many names there are. -ELOOP where folders lie deeper in each other
+ * than FOLDER_MAX_DEPTH, or another negative errno: what was counted until then. */
+int folder_usage(int dir, uint64_t *bytes, uint64_t *names);
 
 /* Copies files, folders and links; where the file system can, without copying bytes. -1 with `err`.
  */
 int folder_copy(int from, int to, struct error *err);
 
-/* Removes all files in it. */
+/* Moves all that is in it to another folder of the file system, where none of the names are. -1
+ * with `err`. */
+int folder_move(int from, int to, struct error *err);
+
+/* Removes all that is in it, however deep; what cannot be removed is logged. */
 void folder_empty(const char *path);
 
-/* Removes it, and what is in it; what cannot be removed is logged. */
+/* Removes it, too. */
 void folder_remove(const char *path);
 
 #endif

@@ -126,10 +126,12 @@ static int add_folder(struct artifacts *a, const char *prefix, unsigned depth) {
         const char *entry = entries[i]->d_name;
         bool dots = strcmp(entry, ".") == 0 || strcmp(entry, "..") == 0;
         int length = snprintf(name, sizeof name - 1, "%s%s", prefix, entry);
-        if (result == 0 && !dots && length < (int)sizeof name - 1) {
-            if (entries[i]->d_type == DT_REG) {
+        if (result == 0 && !dots) {
+            if (length >= (int)sizeof name - 1 || depth >= FOLDER_MAX_DEPTH) {
+                a->truncated = true;
+            } else if (entries[i]->d_type == DT_REG) {
                 result = add_artifact(a, name);
-            } else if (entries[i]->d_type == DT_DIR && depth < FOLDER_MAX_DEPTH) {
+            } else if (entries[i]->d_type == DT_DIR) {
                 (void)strcpy(name + length, "/");
                 result = add_folder(a, name, depth + 1);
             }

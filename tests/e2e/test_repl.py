@@ -1,4 +1,5 @@
 """Promise: `polyagent repl` is a session to talk to: editing, completion, input(), Ctrl-C that ends what runs and keeps the rest."""
+import glob
 import os
 import pty
 import re
@@ -15,7 +16,7 @@ class Terminal:
         self.text = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(TERM="xterm", POLYAGENT_REPL_HISTORY=str(state / "history"), POLYAGENT_SOCKET=str(state / "none"))
+            os.environ.update(TERM="xterm", POLYAGENT_REPL_HISTORY=str(state / "history"), POLYAGENT_SOCKET=str(state / "none"), TMPDIR=str(state))
             os.execv(POLYAGENT, ["polyagent", "repl", "--local", *options])
 
     def expect(self, pattern, seconds=60):
@@ -98,6 +99,29 @@ def test_ctrl_c(python):
     python.send("half a line\x03")  # at the prompt, it drops the line
     python.expect(">>> ")
     python.ask("x + 5", r"\n7\r\n")
+
+
+@pytest.mark.parametrize("number", (signal.SIGTERM, signal.SIGHUP))
+@pytest.mark.parametrize("busy", (False, True))
+def test_a_signal_ends_it_and_nothing_is_left_behind(tmp_path, number, busy):
+    places = lambda: {*glob.glob("/tmp/polyagent-??????"), *tmp_path.iterdir()}
+    before = places()
+    terminal = Terminal(tmp_path)
+    terminal.expect(">>> ")
+    terminal.ask("x = 41", r"\n")
+    assert places() != before
+    terminal.send("print('on')\rwhile True: pass\r\r" if busy else "x + ")
+    terminal.expect("on\r" if busy else r"x \+ ")
+    time.sleep(0.5 if busy else 0)
+    os.kill(terminal.pid, number)
+    until = time.monotonic() + 20
+    while os.waitpid(terminal.pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > until:
+            terminal.end()
+            raise AssertionError("it goes on")
+        time.sleep(0.1)
+    os.close(terminal.fd)
+    assert places() - {tmp_path / "history"} == before
 
 
 def test_names_are_completed(python):

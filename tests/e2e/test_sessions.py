@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import threading
 import time
 
@@ -198,6 +199,27 @@ def test_checkpoints(session):
     assert branch.value("x, open('f').read()") == "(1, 'one')"
     assert "no checkpoint c99" in session("rollback", 404, checkpoint_id="c99")["error"]["message"]
     assert [c["checkpoint_id"] for c in session.api("GET", f"/sessions/{session.id}")["checkpoints"]] == [first, second]
+
+
+def test_folders_in_folders_without_end(server, session):
+    """They count against the quota, are in no checkpoint by halves, and nothing of them is left behind."""
+    session.run("import os\nx = 1\nopen('f', 'w').write('one')")
+    point = session("checkpoint")["checkpoint_id"]
+    deep = ("fd = os.open('/workspace', os.O_RDONLY)\n"
+            "for i in range(100):\n"
+            "    os.mkdir('n' * 200, dir_fd=fd)\n"
+            "    fd = os.open('n' * 200, os.O_RDONLY, dir_fd=fd)\n"
+            "x = 2")
+    assert session.run(deep)["session_state"] == "kept"
+    for action in ("fork", "checkpoint"):
+        assert "more than 64 folders in each other" in session(action, 400)["error"]["message"]
+    assert "Quota exceeded: 'g'" in session.run("open('g', 'w')")["stderr"]
+    assert session.value("x, open('f').read()") == "(2, 'one')"
+    session("rollback", checkpoint_id=point)
+    assert session.value("x, os.listdir()") == "(1, ['f'])"
+    assert session.run(deep)["session_state"] == "kept"
+    session.api("DELETE", f"/sessions/{session.id}")
+    assert session.id not in subprocess.run(["find", server.env["POLYAGENT_SESSIONS_DIR"]], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_checkpoint_of_nothing(session):
@@ -463,8 +485,10 @@ def test_the_idle_and_the_many(tmp_path):
 
 def test_metrics_count_them(server, session):
     figures = lambda: session.api.raw("GET", "/metrics")[1].decode()  # noqa: E731
-    session.run("x = 1")
-    assert "polyagent_sessions 1\n" in figures() and 'polyagent_workers{state="resting"} 1\n' in figures()
+    assert session.run("x = 1")["session_state"] == "kept"
+    told = figures()
+    assert [line for line in told.splitlines() if line.startswith(("polyagent_sessions ", 'polyagent_workers{state="resting"}'))] == [
+        "polyagent_sessions 1", 'polyagent_workers{state="resting"} 1']
     session.close()
     assert "polyagent_sessions 0\n" in figures()
 

@@ -2,6 +2,7 @@
  * removed. */
 #include "tools/folder.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -80,7 +81,7 @@ static void test_writing_and_reading(void **state) {
     buffer_fini(&bytes);
     assert_int_equal(folder_read(p.dir, "d/e/f", 4, &bytes, &err), -1);
     assert_int_equal(err.code, PA_INVALID_ARGUMENT);
-    folder_usage(p.dir, &size, &names);
+    assert_int_equal(folder_usage(p.dir, &size, &names), 0);
     assert_int_equal(size, 5);
     assert_int_equal(names, 5); /* d, e, f and the links */
     end(&p);
@@ -123,9 +124,78 @@ static void test_copies(void **state) {
     end(&p);
 }
 
+/* Folders in each other, more than a path has room for, with files beside and at the end. */
+static void dig(int top, int levels, const char *name) {
+    int dir = dup(top);
+    for (int i = 0; i < levels; i++) {
+        assert_int_equal(mkdirat(dir, name, 0755), 0);
+        int next = openat(dir, name, O_RDONLY | O_DIRECTORY);
+        assert_true(next >= 0);
+        (void)close(dir);
+        dir = next;
+        int fd = openat(dir, "file", O_WRONLY | O_CREAT, 0644);
+        assert_int_equal(write(fd, "text", 4), 4);
+        (void)close(fd);
+    }
+    (void)close(dir);
+}
+
+static void test_no_depth_is_too_much(void **state) {
+    static const int levels[] = {1, FOLDER_MAX_DEPTH, FOLDER_MAX_DEPTH + 1, 2000};
+    char name[201];
+    (void)state;
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        struct place p = make();
+        struct error err = {0};
+        uint64_t bytes, names;
+        bool fits = levels[i] <= FOLDER_MAX_DEPTH;
+        dig(p.dir, levels[i], name);
+        dig(p.dir, 1, "0"); /* a name that emptying might want */
+        assert_int_equal(folder_usage(p.dir, &bytes, &names), fits ? 0 : -ELOOP);
+        if (fits) assert_int_equal(bytes, 4 * (levels[i] + 1));
+        assert_int_equal(mkdirat(p.dir, "../copy", 0700), 0);
+        int to = openat(p.dir, "../copy", O_RDONLY | O_DIRECTORY);
+        assert_int_equal(folder_copy(p.dir, to, &err), fits ? 0 : -1); /* never a part */
+        if (fits) {
+            uint64_t copied, copied_names;
+            assert_int_equal(folder_usage(to, &copied, &copied_names), 0);
+            assert_true(copied == bytes && copied_names == names);
+        } else {
+            assert_non_null(strstr(err.text, "folders in each other"));
+        }
+        json_t *list = folder_list(p.dir);
+        assert_int_not_equal(json_array_size(list), 0);
+        json_decref(list);
+        (void)close(to);
+        end(&p); /* nothing of it is left */
+    }
+}
+
+static void test_moves(void **state) {
+    struct place p = make();
+    struct error err = {0};
+    struct stat st;
+    uint64_t bytes, names;
+    (void)state;
+    assert_int_equal(put(&p, "d/f", "text", false), PA_OK);
+    assert_int_equal(mkdirat(p.dir, "../other", 0700), 0);
+    int to = openat(p.dir, "../other", O_RDONLY | O_DIRECTORY);
+    assert_int_equal(folder_move(p.dir, to, &err), 0);
+    assert_int_equal(fstatat(to, "d/f", &st, 0), 0);
+    assert_int_equal(folder_usage(p.dir, &bytes, &names), 0);
+    assert_int_equal(names, 0);
+    (void)close(to);
+    end(&p);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths), cmocka_unit_test(test_writing_and_reading),
-        cmocka_unit_test(test_links_lead_nowhere), cmocka_unit_test(test_copies)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_paths),
+                                       cmocka_unit_test(test_writing_and_reading),
+                                       cmocka_unit_test(test_links_lead_nowhere),
+                                       cmocka_unit_test(test_copies),
+                                       cmocka_unit_test(test_no_depth_is_too_much),
+                                       cmocka_unit_test(test_moves)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
