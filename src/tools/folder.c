@@ -22,8 +22,10 @@ const char *folder_path(const char *path) {
     size_t length = strlen(WORKSPACE_GUEST_PATH);
     if (strncmp(path, WORKSPACE_GUEST_PATH "/", length + 1) == 0) path += length + 1;
     if (path[0] == 0 || path[0] == '/' || strlen(path) >= FOLDER_MAX_PATH_BYTES) return NULL;
+    unsigned folders = 0;
     for (const char *at = path; *at != 0;) { /* no part is empty, "." or ".." */
         size_t part = strcspn(at, "/");
+        if (at[part] == '/' && ++folders > FOLDER_MAX_DEPTH) return NULL;
         if (part == 0 || (part == 1 && at[0] == '.') || (part == 2 && at[0] == '.' && at[1] == '.'))
             return NULL;
         at += part;
@@ -89,7 +91,9 @@ int folder_write(int dir, const char *name, const struct buffer *bytes, bool rep
     const char *path = folder_path(name), *leaf;
     if (path == NULL) {
         return error_set(err, PA_INVALID_ARGUMENT,
-                         "files.%.100s: is no path beneath " WORKSPACE_GUEST_PATH, name);
+                         "files.%.100s: is no path beneath " WORKSPACE_GUEST_PATH
+                         ", at most %d folders deep",
+                         name, FOLDER_MAX_DEPTH);
     }
     _cleanup_(fd_closep) int parent = open_parent(dir, path, &leaf);
     int result = parent < 0 ? parent : 0;
@@ -128,7 +132,9 @@ int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, st
     const char *path = folder_path(name);
     if (path == NULL) {
         return error_set(err, PA_INVALID_ARGUMENT,
-                         "path: %.100s is no path beneath " WORKSPACE_GUEST_PATH, name);
+                         "path: %.100s is no path beneath " WORKSPACE_GUEST_PATH
+                         ", at most %d folders deep",
+                         name, FOLDER_MAX_DEPTH);
     }
     _cleanup_(fd_closep) int fd = folder_open(dir, path, O_RDONLY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))

@@ -12,7 +12,8 @@
 #define WORKSPACE_GUEST_PATH "/workspace"
 enum { FOLDER_MAX_PATH_BYTES = 1024, FOLDER_MAX_DEPTH = 64 };
 
-/* The path within the folder; NULL for one that is none. */
+/* The path within the folder; NULL for one that is none, or deeper than FOLDER_MAX_DEPTH folders.
+ */
 const char *folder_path(const char *path);
 
 /* openat2() beneath `dir`, through no link; a descriptor or a negative errno. */

@@ -66,6 +66,22 @@ static void test_paths(void **state) {
         if (folder_path(bad[i]) != NULL) fail_msg("a path: '%s'", bad[i]);
 }
 
+static void test_the_deepest_path(void **state) {
+    char path[2 * FOLDER_MAX_DEPTH + 4] = "";
+    struct place p = make();
+    uint64_t bytes, names;
+    (void)state;
+    for (int i = 0; i < FOLDER_MAX_DEPTH; i++)
+        (void)strcat(path, "a/");
+    (void)strcat(path, "a");
+    assert_int_equal(put(&p, path, "text", false), PA_OK);
+    assert_int_equal(folder_usage(p.dir, &bytes, &names), 0); /* is one that can be counted */
+    assert_int_equal(bytes, 4);
+    (void)strcat(path, "/a");
+    assert_int_equal(put(&p, path, "text", true), PA_INVALID_ARGUMENT);
+    end(&p);
+}
+
 static void test_writing_and_reading(void **state) {
     struct place p = make();
     struct buffer bytes = {0};
@@ -192,6 +208,7 @@ static void test_moves(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_paths),
+                                       cmocka_unit_test(test_the_deepest_path),
                                        cmocka_unit_test(test_writing_and_reading),
                                        cmocka_unit_test(test_links_lead_nowhere),
                                        cmocka_unit_test(test_copies),
