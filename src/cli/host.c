@@ -156,3 +156,8 @@ void host_stop(struct host *host) {
     sd_event_unref(host->event);
     cache_close(&host->cache);
 }
+
+void host_leave(struct host *host, const char *folder) {
+    host_stop(host);
+    (void)rmdir(folder);
+}

@@ -27,6 +27,8 @@ void host_compile_ahead(struct host *host);
  * a host in this process (`own`), with its socket in `folder` (a template for mkdtemp(3)). */
 int host_find(struct host *host, const struct config *config, bool local, char *folder,
               char path[SOCKET_PATH_BYTES], bool *own, struct error *err);
+/* Stops one that host_find() made, and removes its folder. */
+void host_leave(struct host *host, const char *folder);
 /* Cancels what runs; each client is told. */
 void host_stop(struct host *host);
 

@@ -92,6 +92,8 @@ static struct pa_result *run_nothing(const struct interpreter *interpreter,
         interpreter->language->job(&program, &nothing, &err) != 0) {
         error->status = err.code;
         (void)snprintf(error->message, sizeof error->message, "%s", err.text);
+        interpreter_start_fini(&start);
+        buffer_fini(&program);
         return NULL;
     }
     interpreter_start_apply(&start, &job, false);
@@ -233,16 +235,6 @@ static int take_wheel(const char *path, const char *folder, json_t *packages) {
     return result;
 }
 
-static json_t *split(const char *text) {
-    json_t *list = json_array();
-    for (const char *at = text; *at != 0;) {
-        size_t length = strcspn(at, ",");
-        if (length > 0) (void)json_array_append_new(list, json_stringn(at, length));
-        at += length + (at[length] == ',');
-    }
-    return list;
-}
-
 /* Its manifest entry: as another one's, or as the language's are. NULL after an error message. */
 static json_t *entry_for(const struct addition *a, const struct interpreters *all) {
     const struct interpreter *like =
@@ -273,7 +265,8 @@ static json_t *entry_for(const struct addition *a, const struct interpreters *al
         (void)json_object_set_new(entry, "module", json_sprintf("%s.wasm", a->name));
     }
     if (a->preload != NULL) {
-        json_t *sets = json_object_get(entry, "preloads"), *modules = split(a->preload);
+        json_t *sets = json_object_get(entry, "preloads"), *modules = json_array();
+        interpreter_add_names(modules, a->preload);
         json_t *last = json_array_get(sets, 0);
         if (last != NULL) (void)json_array_extend(last, modules);
         if (last == NULL) (void)json_object_set_new(entry, "preloads", json_pack("[O]", modules));

@@ -176,14 +176,6 @@ static int execute(const struct command *command, struct cli_run *run, const cha
     return result;
 }
 
-static void add_packages(json_t *packages, const char *text) {
-    for (const char *at = text; *at != 0;) {
-        size_t length = strcspn(at, ",");
-        if (length > 0) (void)json_array_append_new(packages, json_stringn(at, length));
-        at += length + (at[length] == ',');
-    }
-}
-
 static int run_source(const struct command *command, int argc, char **argv) {
     const struct option options[] = {CLI_RUN_OPTIONS,
                                      {command->language->name, required_argument, NULL, 'P'},
@@ -211,7 +203,7 @@ static int run_source(const struct command *command, int argc, char **argv) {
         } else if (option == 'P') {
             interpreter = optarg;
         } else if (option == 'k') {
-            add_packages(packages, optarg);
+            interpreter_add_names(packages, optarg);
         } else {
             result = cli_run_option(&run, option, optarg);
         }

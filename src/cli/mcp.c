@@ -190,10 +190,7 @@ static int run(const char *config_path, bool local) {
         buffer_fini(&s.line);
         service_fini(&s.service);
     }
-    if (own) {
-        host_stop(&host);
-        (void)rmdir(folder);
-    }
+    if (own) host_leave(&host, folder);
     return result < 0 ? cli_fail("mcp: %s", err.text) : 0;
 }
 

@@ -7,6 +7,7 @@
 #include "repl/input.h"
 #include "server/service.h"
 #include "tools/base64.h"
+#include "tools/interpreter.h"
 
 #include <ctype.h>
 #include <editline/readline.h>
@@ -473,11 +474,7 @@ static void talk(void) {
 
 static int open_session(const char *language, const char *packages) {
     json_t *parameters = json_pack("{s:s}", "language", language), *list = json_array();
-    for (const char *at = packages; *at != 0;) {
-        size_t length = strcspn(at, ",");
-        if (length > 0) (void)json_array_append_new(list, json_stringn(at, length));
-        at += length + (at[length] == ',');
-    }
+    interpreter_add_names(list, packages);
     if (json_array_size(list) > 0) (void)json_object_set(parameters, "packages", list);
     json_decref(list);
     json_t *answer = ask("session_open", parameters);
@@ -541,10 +538,7 @@ static int run(const char *language, const char *packages, bool local) {
         sd_event_source_disable_unref(repl.input);
         service_fini(&repl.service);
     }
-    if (own) {
-        host_stop(&host);
-        (void)rmdir(folder);
-    }
+    if (own) host_leave(&host, folder);
     return code;
 }
 

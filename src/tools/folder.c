@@ -156,22 +156,14 @@ static bool is_dots(const char *name) {
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* A name beneath the folder that is walked through: it lies in `dir`, and its copy in `to`, if one
- * is made; `path` is NULL where it is too long for one. */
-struct place {
-    int dir, to;
-    const char *name, *path;
-};
-
 struct walk {
-    int (*visit)(void *context, const struct place *place, const struct stat *st);
+    folder_visit *visit;
     void *context;
+    bool too_deep;
 };
 
-/* Calls `visit` for each name beneath, a folder before what is in it. `prefix` is "", or ends with
- * a slash, or is NULL. 0, what `visit` has returned, or a negative errno: -ELOOP where there are
- * folders in folders without end, as a guest can make them. */
-static int walk(const struct walk *w, int dir, int to, const char *prefix, unsigned depth) {
+/* `prefix` is "", or ends with a slash, or is NULL. */
+static int walk(struct walk *w, int dir, int to, const char *prefix, unsigned depth) {
     struct dirent **entries = NULL;
     char path[FOLDER_MAX_PATH_BYTES];
     struct stat st;
@@ -183,15 +175,17 @@ static int walk(const struct walk *w, int dir, int to, const char *prefix, unsig
             int length =
                 prefix != NULL ? snprintf(path, sizeof path - 1, "%s%s", prefix, name) : INT_MAX;
             bool fits = length < (int)sizeof path - 1;
-            result = w->visit(w->context, &(struct place){dir, to, name, fits ? path : NULL}, &st);
-            if (result == 0 && S_ISDIR(st.st_mode)) {
+            result = w->visit(w->context, &(struct folder_place){dir, to, name, fits ? path : NULL},
+                              &st);
+            if (result == 0 && S_ISDIR(st.st_mode) && depth >= FOLDER_MAX_DEPTH) {
+                w->too_deep = true;
+            } else if (result == 0 && S_ISDIR(st.st_mode)) {
                 if (fits) (void)strcpy(path + length, "/");
                 _cleanup_(fd_closep) int child = open_child(dir, name);
                 _cleanup_(fd_closep) int copy = to >= 0 ? open_child(to, name) : -1;
-                result = child < 0             ? child
-                         : to >= 0 && copy < 0 ? copy
-                         : depth >= FOLDER_MAX_DEPTH
-                             ? -ELOOP
+                result = child < 0 ? child
+                         : to >= 0 && copy < 0
+                             ? copy
                              : walk(w, child, copy, fits ? path : NULL, depth + 1);
             }
         }
@@ -201,15 +195,14 @@ static int walk(const struct walk *w, int dir, int to, const char *prefix, unsig
     return result;
 }
 
-/* `dir` may be one of O_PATH. */
-static int walk_all(int dir, int to,
-                    int (*visit)(void *, const struct place *, const struct stat *),
-                    void *context) {
+int folder_walk(int dir, int to, folder_visit *visit, void *context) {
+    struct walk w = {.visit = visit, .context = context};
     _cleanup_(fd_closep) int top = open_child(dir, ".");
-    return top >= 0 ? walk(&(struct walk){visit, context}, top, to, "", 0) : top;
+    int result = top >= 0 ? walk(&w, top, to, "", 0) : top;
+    return result == 0 && w.too_deep ? -ELOOP : result;
 }
 
-static int list_one(void *context, const struct place *place, const struct stat *st) {
+static int list_one(void *context, const struct folder_place *place, const struct stat *st) {
     json_t *text = S_ISREG(st->st_mode) && place->path != NULL ? json_string(place->path) : NULL;
     if (text == NULL) return 0; /* or no UTF-8 */
     return json_array_append_new(context, json_pack("{s:o, s:I, s:I}", "path", text, "bytes",
@@ -219,7 +212,7 @@ static int list_one(void *context, const struct place *place, const struct stat 
 
 json_t *folder_list(int dir) {
     json_t *list = json_array();
-    int result = list != NULL ? walk_all(dir, -1, list_one, list) : -ENOMEM;
+    int result = list != NULL ? folder_walk(dir, -1, list_one, list) : -ENOMEM;
     if (result == 0 || result == -ELOOP) return list;
     json_decref(list);
     return NULL;
@@ -229,7 +222,7 @@ struct usage {
     uint64_t bytes, names;
 };
 
-static int count_one(void *context, const struct place *place, const struct stat *st) {
+static int count_one(void *context, const struct folder_place *place, const struct stat *st) {
     struct usage *usage = context;
     (void)place;
     usage->names++;
@@ -239,7 +232,7 @@ static int count_one(void *context, const struct place *place, const struct stat
 
 int folder_usage(int dir, uint64_t *bytes, uint64_t *names) {
     struct usage usage = {0};
-    int result = walk_all(dir, -1, count_one, &usage);
+    int result = folder_walk(dir, -1, count_one, &usage);
     *bytes = usage.bytes;
     *names = usage.names;
     return result;
@@ -257,7 +250,7 @@ static int copy_bytes(int from, int to, const struct stat *st) {
     return 0;
 }
 
-static int copy_file(const struct place *at, const struct stat *st) {
+static int copy_file(const struct folder_place *at, const struct stat *st) {
     _cleanup_(fd_closep) int in = folder_open(at->dir, at->name, O_RDONLY | O_NONBLOCK);
     if (in < 0) return 0; /* gone meanwhile */
     _cleanup_(fd_closep) int out = folder_open(at->to, at->name, O_WRONLY | O_CREAT | O_EXCL);
@@ -268,7 +261,7 @@ static int copy_file(const struct place *at, const struct stat *st) {
     return result;
 }
 
-static int copy_link(const struct place *at) {
+static int copy_link(const struct folder_place *at) {
     char target[PATH_MAX];
     ssize_t length = readlinkat(at->dir, at->name, target, sizeof target - 1);
     if (length <= 0) return 0;
@@ -276,7 +269,7 @@ static int copy_link(const struct place *at) {
     return symlinkat(target, at->to, at->name) == 0 ? 0 : -errno;
 }
 
-static int copy_one(void *context, const struct place *at, const struct stat *st) {
+static int copy_one(void *context, const struct folder_place *at, const struct stat *st) {
     (void)context;
     if (S_ISDIR(st->st_mode)) return mkdirat(at->to, at->name, 0755) == 0 ? 0 : -errno;
     if (S_ISREG(st->st_mode)) return copy_file(at, st);
@@ -284,7 +277,7 @@ static int copy_one(void *context, const struct place *at, const struct stat *st
 }
 
 int folder_copy(int from, int to, struct error *err) {
-    int result = walk_all(from, to, copy_one, NULL);
+    int result = folder_walk(from, to, copy_one, NULL);
     if (result == 0) return 0;
     if (result == -ELOOP)
         return error_set(err, PA_INVALID_ARGUMENT,

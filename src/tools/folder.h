@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #define WORKSPACE_GUEST_PATH "/workspace"
 enum { FOLDER_MAX_PATH_BYTES = 1024, FOLDER_MAX_DEPTH = 64 };
@@ -33,6 +34,20 @@ int folder_fill(int dir, const json_t *files, bool replace, struct error *err);
 
 /* A file's bytes, at most `most` of them. -1 with `err`: PA_NOT_FOUND, PA_INVALID_ARGUMENT. */
 int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, struct error *err);
+
+/* A name beneath a folder: it lies in `dir`, and its copy in `to` where one is made; `path`, from
+ * the folder, is NULL where it is too long for one. */
+struct folder_place {
+    int dir, to;
+    const char *name, *path;
+};
+typedef int folder_visit(void *context, const struct folder_place *place, const struct stat *st);
+
+/* Calls `visit` for each name beneath, in order, a folder before what is in it; `to` is -1, or
+ * where it makes a copy. What `visit` returns, where that is not 0, ends it and is returned; so is
+ * another negative errno. -ELOOP: all was seen but for what lies in more than FOLDER_MAX_DEPTH
+ * folders, as a guest can make them. */
+int folder_walk(int dir, int to, folder_visit *visit, void *context);
 
 /* [{"path", "bytes", "modified"}] of the files, in order; NULL when memory runs out. */
 json_t *folder_list(int dir);

@@ -184,6 +184,14 @@ static const char *lacking(const struct interpreter *i, const json_t *packages) 
     return NULL;
 }
 
+void interpreter_add_names(json_t *list, const char *text) {
+    for (const char *at = text; *at != 0;) {
+        size_t length = strcspn(at, ",");
+        if (length > 0) (void)json_array_append_new(list, json_stringn(at, length));
+        at += length + (at[length] == ',');
+    }
+}
+
 const struct interpreter *interpreters_choose(const struct interpreters *all,
                                               const struct language *language,
                                               const json_t *packages, struct error *err) {

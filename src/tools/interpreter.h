@@ -41,6 +41,9 @@ int interpreters_own_folder(char *out, size_t size, struct error *err);
 /* By name; one whose module is not there counts, too. NULL: there is none. */
 const struct interpreter *interpreters_find(const struct interpreters *all, const char *name);
 
+/* Adds the names in a text such as "numpy,pandas" to an array; what is no UTF-8 names nothing. */
+void interpreter_add_names(json_t *list, const char *text);
+
 /* The first of a language that has all `packages` (an array of names as in pip, or as imported;
  * NULL: none are asked for) and whose module is there. NULL with `err`. */
 const struct interpreter *interpreters_choose(const struct interpreters *all,

@@ -50,6 +50,11 @@ static int put_field(struct buffer *job, const void *data, size_t size) {
                : -1;
 }
 
+/* What a bootstrap is to do beside running the program: answer, stay. */
+static const char *modes_of(const struct program *p) {
+    return p->session ? "as" : p->answers ? "a" : "";
+}
+
 /* The fields that bootstrap.py and bootstrap.rb read: modes, file name, source, sys.argv,
  * environment. The environment goes this way and not by WASI's, which an interpreter reads once: so
  * jobs with different variables can share a warm one. */
@@ -58,8 +63,7 @@ static int fields_job(struct buffer *job, const struct program *p, struct error 
     char number[24];
     (void)snprintf(number, sizeof number, "%zu", p->rest_count + 1);
     int result = put_field(job, NULL, 0);
-    const char *modes = p->session ? "as" : p->answers ? "a" : "";
-    if (result == 0) result = put_field(job, modes, strlen(modes));
+    if (result == 0) result = put_field(job, modes_of(p), strlen(modes_of(p)));
     if (result == 0) result = put_field(job, p->name, strlen(p->name));
     if (result == 0) result = put_field(job, p->source, p->source_bytes);
     if (result == 0) result = put_field(job, number, strlen(number));
@@ -94,12 +98,9 @@ static json_t *javascript_fields(const struct program *p) {
         seed = json_pack("[I, I, I, I]", (json_int_t)numbers[0], (json_int_t)numbers[1],
                          (json_int_t)numbers[2], (json_int_t)numbers[3]);
     }
-    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "modes",
-                     p->session   ? "as"
-                     : p->answers ? "a"
-                                  : "",
-                     "source", json_stringn(p->source_bytes > 0 ? p->source : "", p->source_bytes),
-                     "args", args, "env", env, "seed", seed);
+    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "modes", modes_of(p), "source",
+                     json_stringn(p->source_bytes > 0 ? p->source : "", p->source_bytes), "args",
+                     args, "env", env, "seed", seed);
 }
 
 static int javascript_job(struct buffer *job, const struct program *p, struct error *err) {

@@ -4,7 +4,7 @@
 #include "base/cleanup.h"
 #include "tools/base64.h"
 
-#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -79,16 +79,19 @@ static const char *mime_of(const char *name) {
 
 struct artifacts {
     json_t *list;
-    int dir;
     size_t bytes;
     bool truncated;
 };
 
 /* A file that the run has made: a regular one, or it does not count. */
-static int add_artifact(struct artifacts *a, const char *name) {
+static int add_artifact(void *context, const struct folder_place *place, const struct stat *seen) {
+    struct artifacts *a = context;
+    const char *name = place->path;
     struct stat st;
     struct buffer bytes = {0};
-    _cleanup_(fd_closep) int fd = folder_open(a->dir, name, O_RDONLY | O_NONBLOCK);
+    if (name == NULL) a->truncated = true;
+    if (name == NULL || !S_ISREG(seen->st_mode)) return 0;
+    _cleanup_(fd_closep) int fd = folder_open(place->dir, place->name, O_RDONLY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return 0;
     if (json_array_size(a->list) == MAX_ARTIFACTS || st.st_size > MAX_ARTIFACT_BYTES ||
         a->bytes + (size_t)st.st_size > MAX_ARTIFACT_BYTES ||
@@ -111,36 +114,7 @@ static int add_artifact(struct artifacts *a, const char *name) {
     json_decref(name_text);
     free(encoded);
     buffer_fini(&bytes);
-    return result != 0 ? 0 : -1;
-}
-
-/* All of a folder, in the order of the names. `prefix` is "" or ends with a slash. */
-static int add_folder(struct artifacts *a, const char *prefix, unsigned depth) {
-    struct dirent **entries = NULL;
-    char name[FOLDER_MAX_PATH_BYTES];
-    int result = 0;
-    int fd = folder_open(a->dir, prefix[0] != 0 ? prefix : ".", O_RDONLY | O_DIRECTORY);
-    if (fd < 0) return 0;
-    int count = scandirat(fd, ".", &entries, NULL, alphasort);
-    for (int i = 0; i < count; i++) {
-        const char *entry = entries[i]->d_name;
-        bool dots = strcmp(entry, ".") == 0 || strcmp(entry, "..") == 0;
-        int length = snprintf(name, sizeof name - 1, "%s%s", prefix, entry);
-        if (result == 0 && !dots) {
-            if (length >= (int)sizeof name - 1 || depth >= FOLDER_MAX_DEPTH) {
-                a->truncated = true;
-            } else if (entries[i]->d_type == DT_REG) {
-                result = add_artifact(a, name);
-            } else if (entries[i]->d_type == DT_DIR) {
-                (void)strcpy(name + length, "/");
-                result = add_folder(a, name, depth + 1);
-            }
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    (void)close(fd);
-    return result;
+    return result != 0 ? 0 : -ENOMEM;
 }
 
 int workspace_add_artifacts(const struct workspace *w, json_t *result) {
@@ -148,9 +122,13 @@ int workspace_add_artifacts(const struct workspace *w, json_t *result) {
 }
 
 int workspace_add_artifacts_of(const char *folder, json_t *result) {
-    struct artifacts a = {.list = json_array(),
-                          .dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC)};
-    int done = a.list != NULL && a.dir >= 0 ? add_folder(&a, "", 0) : -1;
+    struct artifacts a = {.list = json_array()};
+    _cleanup_(fd_closep) int dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int done = a.list != NULL && dir >= 0 ? folder_walk(dir, -1, add_artifact, &a) : -ENOMEM;
+    if (done != 0 && done != -ENOMEM) { /* what cannot be reached is left out */
+        a.truncated = true;
+        done = 0;
+    }
     json_t *others = json_object_get(result, "artifacts"); /* of the answer */
     if (done == 0 && json_array_size(a.list) > 0)
         done = others != NULL ? json_array_extend(others, a.list)
@@ -158,8 +136,7 @@ int workspace_add_artifacts_of(const char *folder, json_t *result) {
     if (done == 0 && a.truncated)
         done = json_object_set_new(result, "artifacts_truncated", json_true());
     json_decref(a.list);
-    fd_closep(&a.dir);
-    return done;
+    return done == 0 ? 0 : -1;
 }
 
 void workspace_remove(struct workspace *w) {
