@@ -32,9 +32,9 @@ def settled(probe, seconds=10):
 
 class Server:
     """`polyagent serve`; with http or grpc, `port` and `grpc` are where it listens, and `front` is the process that
-    does."""
+    does; `under` is a program that it is started by, such as strace."""
 
-    def __init__(self, folder, *options, http=False, grpc=False, env=None, limit_files=None):
+    def __init__(self, folder, *options, http=False, grpc=False, env=None, limit_files=None, under=()):
         self.socket = folder / "s.sock"
         self.env = {**os.environ, "POLYAGENT_SOCKET": str(self.socket), "POLYAGENT_SESSIONS_DIR": str(folder / "sessions"),
                     "POLYAGENT_INTERPRETERS_COMPILE_AHEAD": "false", **(env or {})}
@@ -42,7 +42,7 @@ class Server:
         listen = ["--http", "127.0.0.1:0" if http else "off", "--grpc", "127.0.0.1:0" if grpc else "off"]
         with open(self.log, "w") as log:
             limit = ["prlimit", f"--nofile={limit_files}:{limit_files}", "--"] if limit_files else []
-            self.process = subprocess.Popen([*limit, POLYAGENT, "serve", *listen, *options], env=self.env, stderr=log)
+            self.process = subprocess.Popen([*under, *limit, POLYAGENT, "serve", *listen, *options], env=self.env, stderr=log)
         found, until = {}, time.monotonic() + 120
         while "listening" not in found:
             assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()

@@ -1,5 +1,6 @@
 #include "base/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@ int error_set_errno(struct error *err, enum pa_status code, int number, const ch
     va_start(args, format);
     (void)vsnprintf(what, sizeof what, format, args);
     va_end(args);
+    if (number == EMFILE || number == ENFILE) code = PA_OVERLOADED; /* others will give some back */
     return error_set(err, code, "%s: %s", what, strerrordesc_np(number));
 }
 

@@ -34,10 +34,20 @@ static int limit(int resource, uint64_t value) {
     return setrlimit(resource, &l);
 }
 
+enum { EXIT_MODULE = 1, EXIT_HOST = 2 }; /* whose fault it is */
+
 /* Says why and ends the process; the kernel tidies up. */
-static _Noreturn void refuse(const char *text) {
+static _Noreturn void end(int code, const char *text) {
     (void)fd_write_all(REPORT_FD, text, strlen(text));
-    _exit(1);
+    _exit(code);
+}
+
+static _Noreturn void refuse(const char *text) {
+    end(EXIT_MODULE, text);
+}
+
+static _Noreturn void fail(const char *text) {
+    end(EXIT_HOST, text);
 }
 
 static bool starts_with(const uint8_t *data, size_t size, const char *magic, size_t length) {
@@ -52,23 +62,23 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
     wasmtime_error_t *error;
 
     unsigned variant = argc == 3 ? (unsigned)atoi(argv[2]) : ENGINE_VARIANTS;
-    if (variant >= ENGINE_VARIANTS) refuse("compiler: started in a wrong way");
+    if (variant >= ENGINE_VARIANTS) fail("compiler: started in a wrong way");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         close_range(FIRST_OTHER_FD, ~0U, 0) != 0 || limit(RLIMIT_CORE, 0) != 0 ||
         limit(RLIMIT_AS, ADDRESS_SPACE_BYTES) != 0 || limit(RLIMIT_CPU, CPU_SECONDS) != 0 ||
         limit(RLIMIT_FSIZE, MAX_CODE_BYTES) != 0) {
-        refuse("compiler: cannot limit itself");
+        fail("compiler: cannot limit itself");
     }
     int sealed = seal();
     if (sealed != 0) {
         (void)snprintf(text, sizeof text, "compiler: cannot seal itself: %s",
                        strerrordesc_np(-sealed));
-        refuse(text);
+        fail(text);
     }
-    if (fstat(MODULE_FD, &st) != 0) refuse("compiler: no module");
+    if (fstat(MODULE_FD, &st) != 0) fail("compiler: no module");
     size_t size = (size_t)st.st_size;
     const uint8_t *data = size == 0 ? NULL : mmap(NULL, size, PROT_READ, MAP_PRIVATE, MODULE_FD, 0);
-    if (data == MAP_FAILED) refuse("compiler: cannot map the module");
+    if (data == MAP_FAILED) fail("compiler: cannot map the module");
     if (starts_with(data, size, "\0asm\x0d\0\x01\0", 8)) {
         refuse("it is a component; build a core module for wasip1 (wasm32-wasip1) instead");
     }
@@ -88,7 +98,7 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
         size = wasm.size;
     }
     wasm_engine_t *engine = wasm_engine_new_with_config(engine_config(variant, true));
-    if (engine == NULL) refuse("compiler: no engine");
+    if (engine == NULL) fail("compiler: no engine");
     error = wasmtime_module_new(engine, data, size, &module);
     if (error == NULL) error = wasmtime_module_serialize(module, &code);
     if (error != NULL) {
@@ -99,7 +109,7 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
     if (result != 0) {
         (void)snprintf(text, sizeof text, "write the compiled module: %s",
                        strerrordesc_np(-result));
-        refuse(text);
+        fail(text);
     }
     _exit(0); /* nothing to tidy up */
 }
@@ -168,6 +178,9 @@ int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, st
                          (unsigned long long)(timeout_ms / 1000));
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && text[0] == 0) return 0;
+    if (text[0] != 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_HOST) {
+        return error_set(err, PA_INTERNAL, "%s", text);
+    }
     if (text[0] != 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
     if (compiler->killed) {
         return error_set(err, PA_INTERNAL,

@@ -8,7 +8,7 @@
 #include "sandbox/engine.h"
 
 struct run_report {
-    bool finished;
+    uint8_t finished; /* no bool: a stranger may have put any number there */
     enum pa_status status;
     int32_t exit_code;
     uint64_t started_ns; /* monotonic; the guest's first instruction */

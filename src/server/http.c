@@ -258,17 +258,26 @@ static void take_body(struct request *r, const char *data, size_t size) {
     r->counted += size;
 }
 
+/* A request begins: its target as it was sent. Later the library decodes it, as a text that a NUL
+ * ends: what follows would be as if it had not been said. */
+static void *begin(void *context, const char *target, struct MHD_Connection *connection) {
+    struct request *r = calloc(1, sizeof *r);
+    (void)connection;
+    if (r == NULL) return NULL;
+    *r = (struct request){.server = context, .path_is_cut = strstr(target, "%00") != NULL};
+    return r;
+}
+
 /* Called when the head has come, for each part of the body, at its end, and after a resumption. */
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *path,
                               const char *method, const char *version, const char *data,
                               size_t *size, void **slot) {
     struct request *r = *slot;
+    (void)context;
     (void)version;
-    if (r == NULL) {
-        r = calloc(1, sizeof *r);
-        if (r == NULL) return MHD_NO;
-        *r = (struct request){.server = context, .connection = connection};
-        *slot = r;
+    if (r == NULL) return MHD_NO; /* memory was out when it began */
+    if (r->connection == NULL) {
+        r->connection = connection;
         return MHD_YES;
     }
     if (*size > 0) {
@@ -351,17 +360,14 @@ static void log_line(void *context, const char *format, va_list args) {
     log_event(LOG_DEBUG, "http", "library", {"text", text, 0});
 }
 
-/* Whether there are descriptors left that runs do not need. */
-static enum MHD_Result may_connect(void *context, const struct sockaddr *address, socklen_t size) {
-    const struct http_server *server = context;
-    (void)address;
-    (void)size;
-    int next = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-    if (next >= 0) (void)close(next);
-    return next >= 0 && next <= server->most_fd ? MHD_YES : MHD_NO;
+/* The library owns the descriptor, and closes it where it has too many connections. */
+static void take_connection(void *context, int fd, const struct sockaddr *address, socklen_t size) {
+    struct http_server *server = context;
+    (void)MHD_add_connection(server->daemon, fd, address, size);
+    if (turn(server) < 0) log_event(LOG_ERROR, "http", "the event loop refuses a timer", {0});
 }
 
-static struct MHD_Daemon *start(struct http_server *server, int listen_fd) {
+static struct MHD_Daemon *start(struct http_server *server) {
     const struct config *config = &server->service->config;
     struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
@@ -375,15 +381,15 @@ static struct MHD_Daemon *start(struct http_server *server, int listen_fd) {
     unsigned most = (unsigned)(files.rlim_cur / 8 * 5 < config->max_connections
                                    ? files.rlim_cur / 8 * 5 /* the rest is for gRPC, */
                                    : config->max_connections);
-    server->most_fd = (int)(files.rlim_cur / 16 * 15); /* and for runs */
-    return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-            (secure ? MHD_USE_TLS : MHD_NO_FLAG),
-        0, may_connect, server, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
-        MHD_OPTION_LISTEN_SOCKET, (MHD_socket)listen_fd, MHD_OPTION_NOTIFY_COMPLETED, completed,
-        server, MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_ARRAY, secure ? tls : tls + 3, MHD_OPTION_END);
+    server->acceptor.most_fd = (int)(files.rlim_cur / 16 * 15); /* and for runs */
+    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                                MHD_USE_NO_LISTEN_SOCKET | (secure ? MHD_USE_TLS : MHD_NO_FLAG),
+                            0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_line,
+                            NULL, MHD_OPTION_NOTIFY_COMPLETED, completed, server,
+                            MHD_OPTION_URI_LOG_CALLBACK, begin, server, MHD_OPTION_CONNECTION_LIMIT,
+                            most, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+                            MHD_OPTION_ARRAY, secure ? tls : tls + 3, MHD_OPTION_END);
 }
 
 struct http_server *http_server_new(struct service *service, struct tasks *tasks, struct mcp *mcp,
@@ -394,8 +400,13 @@ struct http_server *http_server_new(struct service *service, struct tasks *tasks
         error_set(err, PA_INTERNAL, "http: out of memory");
         return NULL;
     }
-    *server = (struct http_server){
-        .service = service, .tasks = tasks, .mcp = mcp, .listen_fd = listen_fd};
+    *server = (struct http_server){.service = service,
+                                   .tasks = tasks,
+                                   .mcp = mcp,
+                                   .acceptor = {.component = "http",
+                                                .take = take_connection,
+                                                .context = server,
+                                                .listen_fd = listen_fd}};
     TAILQ_INIT(&server->busy);
     const struct config *config = &service->config;
     if (service_read_pem(config->certificate, &server->certificate, err) != 0 ||
@@ -404,7 +415,7 @@ struct http_server *http_server_new(struct service *service, struct tasks *tasks
         http_server_free(server);
         return NULL;
     }
-    server->daemon = start(server, listen_fd);
+    server->daemon = start(server);
     const union MHD_DaemonInfo *info =
         server->daemon != NULL ? MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)
                                : NULL;
@@ -415,21 +426,23 @@ struct http_server *http_server_new(struct service *service, struct tasks *tasks
         http_server_free(server);
         return NULL;
     }
-    server->listen_fd = -1; /* the library's now */
     int result =
         sd_event_add_io(service->event, &server->io, info->epoll_fd, EPOLLIN, on_io, server);
     if (result >= 0) {
         result = sd_event_add_time_relative(service->event, &server->timer, CLOCK_MONOTONIC, 0, 1,
                                             on_timer, server);
     }
-    if (result >= 0) return server;
-    error_set_errno(err, PA_INTERNAL, -result, "watch the connections");
+    if (result < 0) {
+        error_set_errno(err, PA_INTERNAL, -result, "watch the connections");
+    } else if (acceptor_start(&server->acceptor, service->event, listen_fd, err) == 0) {
+        return server;
+    }
     http_server_free(server);
     return NULL;
 }
 
 void http_server_stop_listening(struct http_server *server) {
-    if (server->listen_fd < 0) server->listen_fd = MHD_quiesce_daemon(server->daemon);
+    acceptor_stop(&server->acceptor);
 }
 
 uint32_t http_server_busy(const struct http_server *server) {
@@ -438,6 +451,7 @@ uint32_t http_server_busy(const struct http_server *server) {
 
 void http_server_free(struct http_server *server) {
     if (server == NULL) return;
+    acceptor_stop(&server->acceptor);
     if (server->daemon != NULL) {
         struct request *r;
         while ((r = TAILQ_FIRST(&server->busy)) != NULL)
@@ -447,7 +461,6 @@ void http_server_free(struct http_server *server) {
     }
     sd_event_source_disable_unref(server->io);
     sd_event_source_disable_unref(server->timer);
-    fd_closep(&server->listen_fd);
     free(server->certificate);
     free(server->key);
     free(server->client_ca);

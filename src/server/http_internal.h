@@ -6,6 +6,7 @@
 #ifndef PA_SERVER_HTTP_INTERNAL_H
 #define PA_SERVER_HTTP_INTERNAL_H
 
+#include "server/acceptor.h"
 #include "server/http.h"
 
 #include "server/mcp.h"
@@ -18,8 +19,7 @@ struct http_server {
     struct tasks *tasks;
     struct mcp *mcp;
     struct MHD_Daemon *daemon;
-    int most_fd;                         /* connections with higher numbers are too many */
-    int listen_fd;                       /* -1 until it has stopped listening; then owned */
+    struct acceptor acceptor;
     char *certificate, *key, *client_ca; /* owned texts, which the library keeps using */
     sd_event_source *io, *timer;
     TAILQ_HEAD(request_list, request) busy;
@@ -33,6 +33,7 @@ struct request {
     struct http_server *server;
     struct MHD_Connection *connection;
     enum request_state state;
+    bool path_is_cut;         /* the target has a %00 */
     struct buffer body;       /* owned */
     size_t counted;           /* of it, in the server's body_bytes */
     bool too_large, too_many; /* the rest of the body is read and dropped */

@@ -295,7 +295,7 @@ enum MHD_Result http_route(struct request *r, const char *method, const char *pa
         error_set(&err, PA_DENIED, "Origin: pages from elsewhere may not call this server");
         return http_refuse(r, &err);
     }
-    if (!known) {
+    if (!known || r->path_is_cut) {
         error_set(&err, PA_NOT_FOUND, "there is no such path");
         return http_refuse(r, &err);
     }

@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { BEHIND_BYTES = 1 << 20, PAUSE_US = 100000, EXTRA_BYTES = 4 << 20 };
+enum { BEHIND_BYTES = 1 << 20, EXTRA_BYTES = 4 << 20 };
 enum { KEEPALIVE_MS = 60000, KEEPALIVE_TIMEOUT_MS = 20000 };
 
 grpc_status_code rpc_status_of(enum pa_status status) {
@@ -37,7 +37,9 @@ grpc_status_code rpc_status_of(enum pa_status status) {
     }
 }
 
-/* The library's queue, until it is shut down: all of it goes to the loop. */
+/* The library's queue, until it is shut down: all of it goes to the loop. Reading a connection is
+ * done by whoever looks at the queue, and goes on while there is something to read: with a thread
+ * more than that, calls arrive, and others are read, meanwhile. */
 static void *pump(void *context) {
     struct rpc_server *server = context;
     for (;;) {
@@ -105,6 +107,7 @@ static void free_messages(struct rpc_call *call) {
 }
 
 static void free_call(struct rpc_call *call) {
+    rpc_call_left(call);
     free_messages(call);
     if (call->call != NULL) grpc_call_unref(call->call);
     if (call->payload != NULL) grpc_byte_buffer_destroy(call->payload);
@@ -123,7 +126,7 @@ static void release_if_over(struct rpc_call *call) {
     if (!call->is_closed || call->is_sending || call->is_reading) return;
     if (call->has_status && !call->status_sent && !call->cancelled) return;
     if (call->cancel != NULL) return;
-    if (!lasts(call)) call->server->busy--;
+    if (call->is_busy) call->server->busy--;
     free_call(call);
 }
 
@@ -268,11 +271,24 @@ static bool read_payload(struct rpc_call *call, grpc_slice *slice) {
     return true;
 }
 
+static void begin(struct rpc_call *call, const uint8_t *data, size_t size) {
+    call->is_busy = !lasts(call);
+    if (call->is_busy) call->server->busy++;
+    call->method->begin(call, data, size);
+}
+
 static void on_read(struct rpc_call *call, bool success) {
     grpc_slice slice;
     call->is_reading = false;
     bool ended = !success || call->payload == NULL;
-    if (!ended && read_payload(call, &slice)) {
+    if (!call->method->streams_in) {
+        if (!ended && read_payload(call, &slice)) {
+            begin(call, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
+            grpc_slice_unref(slice);
+        } else {
+            rpc_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "the message cannot be read");
+        }
+    } else if (!ended && read_payload(call, &slice)) {
         call->method->next(call, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
         grpc_slice_unref(slice);
     } else {
@@ -293,26 +309,25 @@ static void await_call(struct rpc_server *server, const struct rpc_method *metho
 static void on_requested(struct rpc_call *call, bool success) {
     struct rpc_server *server = call->server;
     const struct rpc_method *method = call->method;
-    grpc_slice slice;
     if (!success || server->stopping) { /* the server is shut down */
         free_call(call);
         return;
     }
     call->began_ns = clock_now_ns();
     await_call(server, method, call->registered);
-    if (!lasts(call)) server->busy++;
+    bool fits = rpc_call_came(call); /* first: a thread that asks for a batch may find itself
+                                        reading that connection, for as long as something comes */
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
     op.data.recv_close_on_server.cancelled = &call->cancelled;
     if (!start_batch(call, &op, 1, &call->closed)) call->is_closed = true;
-    if (method == NULL) {
+    if (!fits) {
+        rpc_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "more than a connection may ask for");
+    } else if (method == NULL) {
         rpc_finish(call, GRPC_STATUS_UNIMPLEMENTED, "there is no such method");
     } else if (method->streams_in) {
-        method->begin(call, NULL, 0);
-    } else if (call->payload == NULL || !read_payload(call, &slice)) {
-        rpc_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "the message cannot be read");
+        begin(call, NULL, 0);
     } else {
-        method->begin(call, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
-        grpc_slice_unref(slice);
+        rpc_read(call);
     }
 }
 
@@ -336,8 +351,7 @@ static void await_call(struct rpc_server *server, const struct rpc_method *metho
             ? grpc_server_request_call(server->server, &call->call, &call->details, &call->metadata,
                                        server->queue, server->queue, &call->requested)
             : grpc_server_request_registered_call(server->server, registered, &call->call,
-                                                  &call->deadline, &call->metadata,
-                                                  method->streams_in ? NULL : &call->payload,
+                                                  &call->deadline, &call->metadata, NULL,
                                                   server->queue, server->queue, &call->requested);
     if (error == GRPC_CALL_OK)
         server->reported++;
@@ -345,41 +359,31 @@ static void await_call(struct rpc_server *server, const struct rpc_method *metho
         free_call(call);
 }
 
-static int on_pause_over(sd_event_source *source, uint64_t now_us, void *context) {
+static void take_connection(void *context, int fd, const struct sockaddr *address, socklen_t size) {
     struct rpc_server *server = context;
-    (void)source;
-    (void)now_us;
-    server->pause = sd_event_source_disable_unref(server->pause);
-    if (server->accept != NULL) (void)sd_event_source_set_enabled(server->accept, SD_EVENT_ON);
-    return 0;
+    const int on = 1, received_bytes = 128 << 10; /* the kernel doubles it */
+    (void)address;
+    (void)size;
+    fd = rpc_connection_number(server, fd);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    /* What is there already is read to its end, whatever it is. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &received_bytes, sizeof received_bytes);
+    if (write(server->accepted_fds[1], &fd, sizeof fd) != sizeof fd) {
+        (void)close(fd); /* thousands wait there already */
+    }
 }
 
-/* Connections are accepted here and handed over: the library, when it is out of descriptors, stops
- * listening for good. */
-static int on_connection(sd_event_source *source, int fd, uint32_t events, void *context) {
+/* Gives accepted connections to the library. Who does so also reads what has come by then, and what
+ * comes meanwhile: a thread of its own, as the loop has others to serve. */
+static void *hand_over(void *context) {
     struct rpc_server *server = context;
-    const int on = 1;
-    (void)events;
-    int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (client < 0) {
-        if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS) return 0;
-        log_event(LOG_WARN, "grpc", "cannot accept connections", {"error", strerror(errno), 0});
-        if (sd_event_add_time_relative(server->service->event, &server->pause, CLOCK_MONOTONIC,
-                                       PAUSE_US, 1, on_pause_over, server) >= 0) {
-            (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-        }
-        return 0;
+    int client;
+    while (read(server->accepted_fds[0], &client, sizeof client) == sizeof client) {
+        grpc_server_credentials *plain = grpc_insecure_server_credentials_create();
+        grpc_server_add_channel_from_fd(server->server, client, plain); /* owns the descriptor */
+        grpc_server_credentials_release(plain);
     }
-    if (client > server->most_fd) { /* the rest is for runs, and for HTTP */
-        log_event(LOG_WARN, "grpc", "too many connections", {"most", NULL, server->most_fd});
-        (void)close(client);
-        return 0;
-    }
-    (void)setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    grpc_server_credentials *plain = grpc_insecure_server_credentials_create();
-    grpc_server_add_channel_from_fd(server->server, client, plain); /* owns the descriptor */
-    grpc_server_credentials_release(plain);
-    return 0;
+    return NULL;
 }
 
 /* TLS, mutual where there is a client_ca: then the library refuses connections without a good
@@ -415,11 +419,9 @@ static int listen_secure(struct rpc_server *server, const char *address, struct 
 static void register_methods(struct rpc_server *server, const struct rpc_method *methods,
                              void *registered[]) {
     for (size_t i = 0; methods[i].path != NULL; i++) {
+        /* Without the first message: a call is to be seen as soon as it is there (rpc_bounds.c). */
         registered[i] = grpc_server_register_method(server->server, methods[i].path, NULL,
-                                                    methods[i].streams_in
-                                                        ? GRPC_SRM_PAYLOAD_NONE
-                                                        : GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER,
-                                                    0);
+                                                    GRPC_SRM_PAYLOAD_NONE, 0);
     }
 }
 
@@ -438,14 +440,17 @@ static int start(struct rpc_server *server, const char *address, struct error *e
     void *agent[MAX_METHODS], *standard[MAX_METHODS];
     struct rlimit files = {0};
     (void)getrlimit(RLIMIT_NOFILE, &files);
-    server->most_fd = files.rlim_cur > INT_MAX ? INT_MAX : (int)(files.rlim_cur / 8 * 7);
+    server->acceptor.most_fd = files.rlim_cur > INT_MAX ? INT_MAX : (int)(files.rlim_cur / 8 * 7);
     int most = (int)(config->limits.max_module_bytes / 3 * 4 + EXTRA_BYTES);
     grpc_arg args[] = {{.type = GRPC_ARG_INTEGER,
                         .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
                         .value.integer = most},
                        {.type = GRPC_ARG_INTEGER,
                         .key = (char *)(uintptr_t)GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                        .value.integer = 256},
+                        .value.integer = RPC_MAX_STREAMS},
+                       {.type = GRPC_ARG_INTEGER,
+                        .key = (char *)(uintptr_t)GRPC_ARG_MAX_METADATA_SIZE,
+                        .value.integer = RPC_MAX_METADATA_BYTES},
                        {.type = GRPC_ARG_INTEGER,
                         .key = (char *)(uintptr_t)GRPC_ARG_ALLOW_REUSEPORT,
                         .value.integer = 0},
@@ -468,21 +473,31 @@ static int start(struct rpc_server *server, const char *address, struct error *e
     bool secure = config->certificate[0] != 0;
     if (secure && listen_secure(server, address, err) != 0) return -1;
     grpc_server_start(server->server);
-    if (pthread_create(&server->pump, NULL, pump, server) != 0) {
+    if (pipe2(server->accepted_fds, O_CLOEXEC) != 0 ||
+        fcntl(server->accepted_fds[1], F_SETFL, O_NONBLOCK) != 0) {
+        return error_set_errno(err, PA_INTERNAL, errno, "grpc: a pipe");
+    }
+    if (pthread_create(&server->giver, NULL, hand_over, server) != 0) {
         return error_set(err, PA_INTERNAL, "grpc: cannot start a thread");
     }
-    server->has_pump = true;
+    server->has_giver = true;
+    while (server->pump_count < RPC_PUMPS) {
+        if (pthread_create(&server->pumps[server->pump_count], NULL, pump, server) != 0) {
+            return error_set(err, PA_INTERNAL, "grpc: cannot start a thread");
+        }
+        server->pump_count++;
+    }
     await_methods(server, rpc_agent_methods, agent);
     await_methods(server, rpc_standard_methods, standard);
     await_call(server, NULL, NULL);
     int result = sd_event_add_io(server->service->event, &server->wake, server->wake_fd, EPOLLIN,
                                  on_wake, server);
-    if (result >= 0 && !secure) {
-        result = sd_event_add_io(server->service->event, &server->accept, server->listen_fd,
-                                 EPOLLIN, on_connection, server);
+    if (result < 0) {
+        return error_set_errno(err, PA_INTERNAL, -result, "grpc: watch the library's reports");
     }
-    return result >= 0 ? 0
-                       : error_set_errno(err, PA_INTERNAL, -result, "grpc: watch the connections");
+    return secure ? 0
+                  : acceptor_start(&server->acceptor, server->service->event,
+                                   server->acceptor.listen_fd, err);
 }
 
 /* The library's own lines are for those who look for them. */
@@ -502,7 +517,12 @@ struct rpc_server *rpc_server_new(struct service *service, struct tasks *tasks, 
     *server = (struct rpc_server){.service = service,
                                   .tasks = tasks,
                                   .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-                                  .listen_fd = listen_fd};
+                                  .acceptor = {.component = "grpc",
+                                               .take = take_connection,
+                                               .context = server,
+                                               .listen_fd = listen_fd},
+                                  .accepted_fds = {-1, -1}};
+    TAILQ_INIT(&server->calls);
     (void)pthread_mutex_init(&server->lock, NULL);
     gpr_set_log_function(log_line);
     grpc_init();
@@ -523,9 +543,7 @@ static void on_stopped(struct rpc_call *none, bool success) {
 void rpc_server_stop_listening(struct rpc_server *server) {
     if (server->stopping) return;
     server->stopping = true;
-    server->accept = sd_event_source_disable_unref(server->accept);
-    server->pause = sd_event_source_disable_unref(server->pause);
-    fd_closep(&server->listen_fd);
+    acceptor_stop(&server->acceptor);
     server->stopped = (struct rpc_event){on_stopped, NULL};
     server->reported++;
     grpc_server_shutdown_and_notify(server->server, server->queue, &server->stopped);
@@ -549,7 +567,8 @@ static void destroy_unstarted(struct rpc_server *server) {
 
 void rpc_server_free(struct rpc_server *server) {
     if (server == NULL) return;
-    if (server->has_pump) {
+    fd_closep(&server->accepted_fds[1]); /* then its thread ends */
+    if (server->pump_count > 0) {
         rpc_server_stop_listening(server);
         grpc_server_cancel_all_calls(server->server);
         while (server->reported > 0) { /* each call, awaited ones too, comes back */
@@ -557,21 +576,24 @@ void rpc_server_free(struct rpc_server *server) {
             if (poll(&ready, 1, 10000) == 0) break; /* the library hangs: so be it */
             handle_reports(server);
         }
+        if (server->has_giver) (void)pthread_join(server->giver, NULL);
         grpc_completion_queue_shutdown(server->queue);
-        (void)pthread_join(server->pump, NULL);
+        for (unsigned i = 0; i < server->pump_count; i++)
+            (void)pthread_join(server->pumps[i], NULL);
         grpc_server_destroy(server->server);
         grpc_completion_queue_destroy(server->queue);
     } else if (server->server != NULL) {
+        if (server->has_giver) (void)pthread_join(server->giver, NULL);
         destroy_unstarted(server);
     }
+    fd_closep(&server->accepted_fds[0]);
     sd_event_source_disable_unref(server->wake);
-    sd_event_source_disable_unref(server->accept);
-    sd_event_source_disable_unref(server->pause);
+    acceptor_stop(&server->acceptor);
     fd_closep(&server->wake_fd);
-    fd_closep(&server->listen_fd);
     (void)pthread_mutex_destroy(&server->lock);
     free(server->reports);
     free(server->taken);
+    free(server->sockets);
     grpc_shutdown();
     free(server);
 }

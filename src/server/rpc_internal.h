@@ -6,6 +6,7 @@
 #ifndef PA_SERVER_RPC_INTERNAL_H
 #define PA_SERVER_RPC_INTERNAL_H
 
+#include "server/acceptor.h"
 #include "server/rpc.h"
 
 #include "messages.h" /* generated from proto/ */
@@ -38,21 +39,29 @@ struct rpc_method {
     unsigned awaited; /* calls that can arrive before we look */
 };
 
+enum { RPC_PUMPS = 12 };
+
 struct rpc_server {
     struct service *service;
     struct tasks *tasks;
     grpc_server *server;
     grpc_completion_queue *queue;
-    pthread_t pump; /* reads the queue */
-    bool has_pump, stopping;
+    pthread_t pumps[RPC_PUMPS]; /* read the queue */
+    unsigned pump_count;
+    pthread_t giver;     /* of accepted connections to the library */
+    int accepted_fds[2]; /* owned; a pipe of their descriptors */
+    bool has_giver, stopping;
     pthread_mutex_t lock;               /* of the reports */
     struct rpc_report *reports, *taken; /* owned; swapped */
     size_t report_count, report_room, taken_room;
     int wake_fd; /* eventfd: there are reports */
-    int listen_fd;
-    sd_event_source *wake, *accept, *pause;
-    uint32_t busy, reported; /* reported: events that are still to come */
-    int most_fd;             /* connections with higher numbers are too many */
+    struct acceptor acceptor;
+    sd_event_source *wake;
+    uint32_t busy, reported;               /* reported: events that are still to come */
+    TAILQ_HEAD(rpc_calls, rpc_call) calls; /* that have come and are not over */
+    uint32_t call_count;
+    int next_fd;
+    uint64_t *sockets; /* owned; by descriptor: which one was accepted there last */
     struct rpc_event stopped;
 };
 
@@ -73,7 +82,9 @@ struct rpc_call {
     grpc_byte_buffer *payload;    /* the first, or the next message */
     struct rpc_event requested, closed, sent, read;
     int cancelled; /* the library's word at its close */
-    bool is_closed, is_sending, is_reading, has_status, status_sent, metadata_sent;
+    bool is_closed, is_sending, is_reading, has_status, status_sent, metadata_sent, is_busy;
+    uint64_t peer; /* a hash of its name; 0: it has not come yet */
+    TAILQ_ENTRY(rpc_call) link;
     STAILQ_HEAD(rpc_messages, rpc_message) pending;
     size_t pending_bytes;
     grpc_status_code status;
@@ -90,6 +101,15 @@ struct rpc_call {
     char tool[64]; /* its name */
     uint64_t began_ns;
 };
+
+/* rpc_bounds.c: what a connection may have. */
+enum { RPC_MAX_STREAMS = 256, RPC_MAX_METADATA_BYTES = 8192 };
+/* Gives an accepted connection another number: one that no other had for long, as late calls have
+ * nothing else to tell by whose they are. The number; the old one is closed, or the same. */
+int rpc_connection_number(struct rpc_server *server, int fd);
+/* A call has come: false if that is too much; then its connection is closed. And it is over. */
+bool rpc_call_came(struct rpc_call *call);
+void rpc_call_left(struct rpc_call *call);
 
 /* Packs a message for the client (rpc_send), and the status after the last one (rpc_finish): with
  * `message` "" where it is OK. */

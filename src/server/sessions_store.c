@@ -315,7 +315,7 @@ static bool restore(struct sessions *all, const char *line_path, const char *nam
         return false;
     (void)snprintf(id, sizeof id, "%.*s", SESSION_ID_BYTES - 1, name);
     (void)snprintf(path, sizeof path, "%s/%s", line_path, name);
-    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     json_t *meta = fd >= 0 && buffer_read_fd(&bytes, fd, MAX_META_BYTES) == 0
                        ? json_loadb((const char *)bytes.data, bytes.size, 0, NULL)
                        : NULL;

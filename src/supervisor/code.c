@@ -1,14 +1,17 @@
-/* Native code by module and variant: checked once, then kept open. What is missing is compiled, two
- * modules at a time, while the loop goes on. */
+/* Native code by module and variant: checked once, then kept open. What is missing is compiled, a
+ * few modules at a time, while the loop goes on: a small one never waits for large ones to be done.
+ */
 #include "base/cleanup.h"
 #include "supervisor/internal.h"
 
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #define CODE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
-enum { MAX_CODES = 256, MAX_COMPILERS = 2 };
+enum { MAX_CODES = 256, MAX_COMPILERS = 3, MAX_LARGE_COMPILERS = 2 };
+enum { LARGE_MODULE_BYTES = 1 << 20 }; /* takes a second, or an interpreter's minute */
 
 static struct code *find(struct supervisor *s, const uint8_t digest[32], unsigned variant) {
     struct code *code;
@@ -70,6 +73,7 @@ static void compiled(struct code *code, bool late) {
     code->report = code->timer = NULL;
     code->busy = false;
     s->compilers--;
+    s->large_compilers -= code->large;
     int result = compiler_finish(&code->compiler, late, s->config.compile_timeout_ms, &err);
     if (result != 0 && cached) cache_abort(s->config.cache, code->temp);
     if (result != 0 && code->compiler.killed && ++code->attempts < MAX_ATTEMPTS && !s->closing) {
@@ -133,6 +137,7 @@ static int start(struct code *code, struct error *err) {
     }
     code->busy = true;
     s->compilers++;
+    s->large_compilers += code->large;
     result = sd_event_add_io(s->event, &code->report, code->compiler.report_fd, EPOLLIN, on_report,
                              code);
     if (result >= 0) {
@@ -143,13 +148,25 @@ static int start(struct code *code, struct error *err) {
     return 0;
 }
 
+/* What nobody waits for yet has one compiler, when no other large one is at work. */
+static bool may_start(const struct code *code) {
+    const struct supervisor *s = code->supervisor;
+    if (code->image_fd < 0 || code->busy || s->compilers >= MAX_COMPILERS || s->closing)
+        return false;
+    if (TAILQ_EMPTY(&code->waiting)) return s->large_compilers == 0;
+    return !code->large || s->large_compilers < MAX_LARGE_COMPILERS;
+}
+
 void code_compile_next(struct supervisor *s) {
-    struct code *code = TAILQ_FIRST(&s->codes);
-    while (code != NULL && s->compilers < MAX_COMPILERS && !s->closing) {
-        struct code *next = TAILQ_NEXT(code, link);
-        struct error err = {0};
-        if (code->image_fd >= 0 && !code->busy && start(code, &err) != 0) settle(code, &err);
-        code = next;
+    for (int waited_for = 1; waited_for >= 0; waited_for--) {
+        struct code *code = TAILQ_FIRST(&s->codes);
+        while (code != NULL) {
+            struct code *next = TAILQ_NEXT(code, link);
+            struct error err = {0};
+            bool turn = (waited_for == 1) == !TAILQ_EMPTY(&code->waiting);
+            if (turn && may_start(code) && start(code, &err) != 0) settle(code, &err);
+            code = next;
+        }
     }
 }
 
@@ -174,11 +191,14 @@ static struct code *new_code(struct supervisor *s, struct pa_module *module, uns
     if (code->fd < 0) {
         int image = module_image(module, err);
         code->image_fd = image >= 0 ? fcntl(image, F_DUPFD_CLOEXEC, 3) : -1;
-        if (code->image_fd < 0) {
+        struct stat st = {0};
+        if (code->image_fd < 0 || fstat(code->image_fd, &st) != 0) {
             if (image >= 0) error_set_errno(err, PA_INTERNAL, errno, "keep the module");
+            fd_closep(&code->image_fd);
             free(code);
             return NULL;
         }
+        code->large = st.st_size > LARGE_MODULE_BYTES;
     }
     TAILQ_INSERT_TAIL(&s->codes, code, link);
     s->code_count++;

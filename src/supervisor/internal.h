@@ -80,6 +80,7 @@ struct code {
     unsigned variant;
     int fd;       /* owned; -1 while it is compiled */
     bool busy;    /* the compiler is at work */
+    bool large;   /* compiling it takes long */
     int image_fd; /* owned until it is compiled; then -1 */
     unsigned attempts;
     int out_fd;
@@ -155,7 +156,7 @@ struct supervisor {
     uint32_t slot_count;
     TAILQ_HEAD(tenant_list, tenant) tenants;
     TAILQ_HEAD(code_list, code) codes;
-    uint32_t code_count, compilers;
+    uint32_t code_count, compilers, large_compilers;
     TAILQ_HEAD(zygote_process_list, zygote_process) zygotes;
     uint32_t zygote_count; /* DEAD ones not included */
     struct runs runs;

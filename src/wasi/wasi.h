@@ -38,8 +38,8 @@ struct wasi_sink_config {
 };
 
 struct wasi_output_counts {
-    uint64_t bytes; /* as the guest wrote them, dropped ones included */
-    bool truncated;
+    uint64_t bytes;    /* as the guest wrote them, dropped ones included */
+    uint8_t truncated; /* no bool: it stands in a report that a stranger may have written */
 };
 
 struct wasi_config {

@@ -267,7 +267,9 @@ int packet_open(const struct packet *packet, struct packet_view *view, struct er
         return error_set(err, PA_INVALID_ARGUMENT, "job: a number in it is out of range");
     }
     if (packet->body_fd >= 0 && map_body(packet, view, err) != 0) return -1;
-    const uint8_t *body = view->mapping != NULL ? view->mapping : packet->body;
+    const uint8_t *body = view->mapping != NULL  ? view->mapping
+                          : packet->body != NULL ? packet->body
+                                                 : (const uint8_t *)"";
     size_t has_invoke = h->flags & PACKET_INVOKE ? 1 : 0;
     size_t count = has_invoke + h->argc + h->env_count + h->mount_count;
     size_t rehearsal_at = (size_t)(h->job_bytes + h->stdin_bytes);
@@ -293,9 +295,7 @@ int packet_open(const struct packet *packet, struct packet_view *view, struct er
         .argc = h->argc,
         .env = env,
         .env_count = h->env_count,
-        .stdin_data = h->flags & PACKET_STDIN_DATA
-                          ? (body != NULL ? body + h->job_bytes : (const uint8_t *)"")
-                          : NULL,
+        .stdin_data = h->flags & PACKET_STDIN_DATA ? body + h->job_bytes : NULL,
         .stdin_bytes = (size_t)h->stdin_bytes,
         .stdin_fd = packet->fds[PACKET_STDIN],
         .use_stdin_fd = packet->fds[PACKET_STDIN] >= 0,
