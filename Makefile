@@ -5,7 +5,8 @@ ENGINE := build/engine/release/libpolyagent_engine.a
 VENV := build/venv/bin
 PREFIX := /usr/local
 
-.PHONY: all demo test unit e2e sanitize lint format interpreters deps bench install clean
+.PHONY: all demo test unit e2e sanitize lint format interpreters deps bench install clean hostile faults fuzz \
+	mutants soak chaos determinism
 all: build/main/build.ninja
 	@ninja -C build/main --quiet
 	@ln -sfn main/src/polyagent build/polyagent
@@ -17,14 +18,14 @@ demo: deps all interpreters
 	@echo; echo '$$ build/polyagent python --stats examples/primes.py'
 	@build/polyagent python --stats examples/primes.py
 
-test: deps all interpreters lint unit e2e sanitize
+test: deps all interpreters lint unit e2e sanitize fuzz
 
 unit: all
 	@meson test -C build/main --no-rebuild --print-errorlogs
 
 e2e: all interpreters $(VENV)/pytest build/go/grpcurl
 	@scripts/install-deps.sh chromium
-	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/hostile
+	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/hostile tests/fault
 
 # The same tests over a build with AddressSanitizer and UndefinedBehaviorSanitizer. The engine handles
 # SIGSEGV and SIGILL itself: they are how traps arrive.
@@ -42,6 +43,37 @@ lint: build/main/build.ninja
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 		--suppress=unknownMacro '--suppress=uninitvar:src/supervisor/*' '--suppress=uninitvar:src/server/*' '--suppress=legacyUninitvar:src/server/*' -Iinclude -Isrc src
 	@scripts/check-layers.py
+	@tests/mutants/run.py --check
+
+# What proves the claims of docs/security.md at length; `make test` has a sample of each.
+# hostile: all cases with all layers, then again with each layer off. faults: every allocation, every system call, 1,000
+# kills. fuzz, soak, chaos: for as long as T says. mutants: without each check, a test fails. determinism: 1,000 runs.
+LAYERS := user_namespace mount_namespace pid_namespace net_namespace ipc_namespace uts_namespace cgroup_namespace cgroup \
+	rlimits no_new_privs not_dumpable no_capabilities uid landlock seccomp
+hostile: all interpreters $(VENV)/pytest
+	@$(VENV)/pytest -q -p no:cacheprovider tests/hostile
+	@for layer in $(LAYERS); do echo "without $$layer"; POLYAGENT_WITHOUT=$$layer \
+		$(VENV)/pytest -q -p no:cacheprovider tests/hostile --ignore tests/hostile/test_layers.py || exit 1; done
+
+faults: all interpreters build/faulty/build.ninja $(VENV)/pytest
+	@ninja -C build/faulty --quiet src/polyagent src/polyagent-net src/polyagent-worker src/polyagent-repl
+	@POLYAGENT_BUILD=build/faulty $(VENV)/pytest -q -p no:cacheprovider tests/fault/test_allocations.py
+	@POLYAGENT_FAULTS=all $(VENV)/pytest -q -p no:cacheprovider tests/fault
+
+T := 10s
+FUZZERS := $(patsubst tests/fuzz/%.c,tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz: build/fuzz/build.ninja
+	@ninja -C build/fuzz --quiet $(FUZZERS)
+	@tests/fuzz/run.py $(T)
+
+mutants: all interpreters $(VENV)/pytest
+	@tests/mutants/run.py
+
+soak chaos: all interpreters $(VENV)/pytest
+	@$(VENV)/python tests/soak/soak.py --time $(T) $(if $(filter chaos,$@),--chaos)
+
+determinism: all interpreters $(VENV)/pytest
+	@POLYAGENT_RUNS=1000 $(VENV)/pytest -q -p no:cacheprovider tests/e2e/test_determinism.py
 
 format:
 	@clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
@@ -54,8 +86,9 @@ build/interpreters/manifest.yaml: interpreters/manifest.yaml scripts/fetch-inter
 	@python3 scripts/fetch-interpreters.py build/polyagent interpreters/manifest.yaml build/interpreters
 	@touch $@
 
-bench: all interpreters
-	@bench/run.sh
+bench: all interpreters $(VENV)/pytest
+	@scripts/install-deps.sh hyperfine bubblewrap
+	@bench/bench.py
 
 install: all interpreters
 	@DESTDIR=$(DESTDIR) meson install -C build/main --no-rebuild $(if $(DESTDIR),--quiet)
@@ -78,6 +111,14 @@ build/asan/build.ninja: $(ENGINE)
 	@meson setup build/asan . -Db_sanitize=address,undefined -Db_lundef=false > build/meson-asan.log \
 		|| { cat build/meson-asan.log; exit 1; }
 	@ln -sfn ../../interpreters build/asan/src/interpreters
+
+build/faulty/build.ninja: $(ENGINE)
+	@meson setup build/faulty . -Dfaults=true > build/meson-faulty.log || { cat build/meson-faulty.log; exit 1; }
+	@ln -sfn ../../interpreters build/faulty/src/interpreters
+
+build/fuzz/build.ninja: $(ENGINE)
+	@CC=clang meson setup build/fuzz . -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false \
+		> build/meson-fuzz.log || { cat build/meson-fuzz.log; exit 1; }
 
 # Of the Go tools only their names and versions are ours.
 build/go/grpcurl:

@@ -6,7 +6,7 @@ packages="$*"
 [ -n "$packages" ] || packages="meson ninja-build gcc pkg-config cmake libcmocka-dev libjansson-dev libsodium-dev libgcrypt20-dev libsystemd-dev
 libseccomp-dev libcap-ng-dev libmicrohttpd-dev libyaml-dev libgrpc-dev libprotobuf-c-dev protobuf-c-compiler
 protobuf-compiler libprotobuf-dev libcurl4-gnutls-dev libedit-dev libgnutls28-dev python3-venv
-clang lld clang-format cppcheck wasi-libc libclang-rt-dev-wasm32 binutils procps rustc libstd-rust-dev-wasm32"
+clang lld clang-format cppcheck wasi-libc libclang-rt-14-dev libclang-rt-dev-wasm32 binutils strace procps rustc libstd-rust-dev-wasm32"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
