@@ -122,7 +122,9 @@ def fresh(server, runs, results):
     for package in [line.strip() for line in (ROOT / "bench/requirements.txt").read_text().splitlines() if line.strip() and not line.startswith("#")]:
         name, python = package.split("==")[0], environment(package)
         try:
-            done = python and subprocess.run([python, ROOT / "bench/peer.py", name, "3" if name == "llm-wasm-sandbox" else "20"], capture_output=True, text=True, timeout=400)
+            with tempfile.TemporaryDirectory() as folder:  # some leave files where they are started
+                done = python and subprocess.run([python, ROOT / "bench/peer.py", name, "3" if name == "llm-wasm-sandbox" else "20"],
+                                                 cwd=folder, capture_output=True, text=True, timeout=400)
             said = json.loads(done.stdout.splitlines()[-1])
         except (TypeError, AttributeError, IndexError, ValueError, subprocess.TimeoutExpired):
             results["missing"].append(name)

@@ -87,7 +87,7 @@ static void try_all(__wasi_fd_t dir, const char *path) {
         }
         (void)__wasi_path_unlink_file(W, "y");
     }
-    if (__wasi_path_readlink(dir, path, (uint8_t *)text, sizeof text, &size) == 0) (void)size;
+    (void)__wasi_path_readlink(dir, path, (uint8_t *)text, sizeof text, &size);
     (void)__wasi_path_create_directory(dir, path);
     (void)__wasi_path_symlink("target", dir, path);
     (void)__wasi_path_link(W, 0, "file", dir, path);
