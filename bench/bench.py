@@ -20,6 +20,9 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from server import Server as PlainServer, children  # noqa: E402
+
 OUT = ROOT / "build" / "bench"
 POLYAGENT = (ROOT / "build" / "polyagent").resolve()
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
@@ -49,18 +52,11 @@ def process(*args, env=None):
     return action
 
 
-class Server:
+class Server(PlainServer):
+    """With a kept connection for each thread."""
+
     def __init__(self, folder):
-        self.env = {**os.environ, "POLYAGENT_SOCKET": f"{folder}/s.sock", "POLYAGENT_SESSIONS_DIR": f"{folder}/sessions",
-                    "POLYAGENT_INTERPRETERS_COMPILE_AHEAD": "false"}
-        log = pathlib.Path(folder) / "log"
-        with open(log, "w") as file:
-            self.process = subprocess.Popen([POLYAGENT, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--spare", "8"], env=self.env, stderr=file)
-        while "listening" not in log.read_text():
-            assert self.process.poll() is None, log.read_text()
-            time.sleep(0.05)
-        self.port = int(re.search(r"http at \S+:(\d+)", log.read_text())[1])
-        self.grpc = re.search(r"grpc at (\S+)", log.read_text())[1]
+        super().__init__(folder, "--spare", "8", http=True, grpc=True)
         self.local = threading.local()
 
     def call(self, tool, **parameters):
@@ -78,10 +74,6 @@ class Server:
 
     def python(self, code="print(1)", **more):
         return self.call("python_wasi_runner", code=code, **more)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
 
 
 def environment(package):
@@ -176,9 +168,6 @@ def private_kib(pid):
 def sessions(server, most, results):
     results["memory"], results["branch"] = {}, {}
 
-    def children():
-        return {int(c) for c in pathlib.Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()}
-
     for size in (0, 1, 10, 50, 100):
         one = server.call("session_open")["session_id"]
         server.python(f"d = bytearray({size} << 20)\nfor i in range(0, len(d), 4096): d[i] = 1", session_id=one)
@@ -190,13 +179,13 @@ def sessions(server, most, results):
 
         results["branch"][size] = spread(timed(branch, 30))
         server.call("session_close", session_id=one)
-    before, opened = children(), []
+    before, opened = set(children(server.pid)), []
     for count in (10, 100, most):
         while len(opened) < count:
             opened.append(server.call("session_open")["session_id"])
             server.python("import json\nx = list(range(1000))", session_id=opened[-1])
         time.sleep(2)
-        own = [private_kib(p) for p in children() - before]
+        own = [private_kib(p) for p in set(children(server.pid)) - before]
         results["memory"][count] = {"MiB": sum(own) / 1024, "KiB each": sum(own) / count}
     for one in opened:
         server.call("session_close", session_id=one)
@@ -274,7 +263,7 @@ def main():
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     results = {"when": time.strftime("%Y-%m-%d %H:%M"), "machine": f"{os.cpu_count()} processors ({model[1] if model else 'unknown'}), Linux {os.uname().release}"}
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(folder)
+        server = Server(pathlib.Path(folder))
         try:
             server.python()
             fresh(server, 20 if options.quick else 100, results)

@@ -3,15 +3,17 @@
 runs alone, and beside each kind of bomb, four at once. What counts is the ratio of the 99th percentiles
 in one run on one machine. Figures: build/bench/bombs.json"""
 import json
-import os
 import pathlib
-import signal
 import subprocess
+import sys
 import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-POLYAGENT = ROOT / "build" / "polyagent"
+sys.path.insert(0, str(ROOT / "tests"))
+from program import POLYAGENT  # noqa: E402
+from server import Server  # noqa: E402
+
 RUNS, THROWERS = 300, 4
 
 BOMBS = {
@@ -23,13 +25,6 @@ BOMBS = {
     "regex": "import re; re.match('(a*)*b', 'a' * 64)",
     "crash": "import sys; sys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
 }
-
-
-def start(folder):
-    env = {**os.environ, "POLYAGENT_SOCKET": f"{folder}/s.sock"}
-    server = subprocess.Popen([POLYAGENT, "serve", "--http", "off", "--grpc", "off", "--spare", "4"], env=env, stderr=subprocess.PIPE, text=True)
-    assert "listening" in server.stderr.readline()
-    return server, env
 
 
 def latencies(env):
@@ -64,7 +59,8 @@ def measure(env, code):
 def main():
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        server, env = start(folder)
+        server = Server(pathlib.Path(folder), "--spare", "4")
+        env = server.env
         latencies(env)
         idle = latencies(env)
         p50, p99 = idle[RUNS // 2], idle[RUNS * 99 // 100]
@@ -74,8 +70,7 @@ def main():
             results[name] = {"p50_ms": times[RUNS // 2], "p99_ms": times[RUNS * 99 // 100], "exits": ends}
             print(f"{name:8} p50 {times[RUNS // 2]:6.2f} ms  p99 {times[RUNS * 99 // 100]:6.2f} ms"
                   f"  p99 ratio {times[RUNS * 99 // 100] / p99:5.1f}  bombs ended with {ends}", flush=True)
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        server.stop()
     out = ROOT / "build" / "bench"
     out.mkdir(parents=True, exist_ok=True)
     (out / "bombs.json").write_text(json.dumps({"alone": {"p50_ms": p50, "p99_ms": p99}, "beside": results}, indent=1))

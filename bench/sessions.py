@@ -6,20 +6,15 @@ supervisor to the guest's end.
 """
 import http.client
 import json
-import os
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-POLYAGENT = ROOT / "build" / "polyagent"
-
-
-def children(pid):
-    return [int(c) for c in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+sys.path.insert(0, str(ROOT / "tests"))
+from server import Server, children  # noqa: E402
 
 
 def private_kib(pid):
@@ -30,19 +25,11 @@ def private_kib(pid):
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     with tempfile.TemporaryDirectory() as temp:
-        env = {**os.environ, "POLYAGENT_SOCKET": f"{temp}/s.sock", "POLYAGENT_SESSIONS_DIR": f"{temp}/sessions"}
-        log = open(f"{temp}/log", "w+")
-        server = subprocess.Popen([POLYAGENT, "serve", "--http", "127.0.0.1:0", "--grpc", "off"], env=env, stderr=log)
+        server = Server(pathlib.Path(temp), http=True)
         try:
-            while not (found := re.search(r"listening", pathlib.Path(log.name).read_text())):
-                assert server.poll() is None
-                time.sleep(0.1)
-            port = int(re.search(r"http at \S+:(\d+)", pathlib.Path(log.name).read_text())[1])
-            assert found
-            measure(http.client.HTTPConnection("127.0.0.1", port, timeout=300), server.pid, count)
+            measure(http.client.HTTPConnection("127.0.0.1", server.port, timeout=300), server.pid, count)
         finally:
-            server.terminate()
-            server.wait()
+            server.stop()
 
 
 def measure(connection, pid, count):

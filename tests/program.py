@@ -1,6 +1,7 @@
 """Runs the built program. POLYAGENT_BUILD names the build folder (default: build/main)."""
 import os
 import pathlib
+import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -19,3 +20,9 @@ def run(*args, stdin=b"", timeout=60, hello=False, crashes=False, **more):
     done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     assert crashes or ("panicked" not in done.err and "Sanitizer" not in done.err), done.err
     return done
+
+
+def seconds_of(text):
+    """90, 90s, 1.5m, 1h."""
+    number, unit = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text).groups()
+    return float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]

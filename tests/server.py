@@ -1,4 +1,5 @@
 """Servers for the end-to-end tests: started as a user would, ended without a trace."""
+import http.client
 import json
 import os
 import pathlib
@@ -69,6 +70,19 @@ class Server:
     @property
     def pid(self):
         return self.process.pid
+
+    def ask(self, method, path, body=None, token=None, timeout=120):
+        """Status and answer of a request over HTTP; JSON as such, anything else as bytes."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            response = connection.getresponse()
+            answer = response.read()
+        finally:
+            connection.close()
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        return response.status, json.loads(answer) if is_json else answer
 
     def run(self, *args, **more):
         return run(*args, env=self.env, **more)

@@ -34,7 +34,8 @@ static int limit(int resource, uint64_t value) {
     return setrlimit(resource, &l);
 }
 
-enum { EXIT_MODULE = 1, EXIT_HOST = 2 }; /* whose fault it is */
+/* Whose fault it is; EARLY: the host's, before the module was looked at. */
+enum { EXIT_MODULE = 1, EXIT_HOST = 2, EXIT_EARLY = 3 };
 
 /* Says why and ends the process; the kernel tidies up. */
 static _Noreturn void end(int code, const char *text) {
@@ -62,18 +63,18 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
     wasmtime_error_t *error;
 
     unsigned variant = argc == 3 ? (unsigned)atoi(argv[2]) : ENGINE_VARIANTS;
-    if (variant >= ENGINE_VARIANTS) fail("compiler: started in a wrong way");
+    if (variant >= ENGINE_VARIANTS) end(EXIT_EARLY, "compiler: started in a wrong way");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         close_range(FIRST_OTHER_FD, ~0U, 0) != 0 || limit(RLIMIT_CORE, 0) != 0 ||
         limit(RLIMIT_AS, ADDRESS_SPACE_BYTES) != 0 || limit(RLIMIT_CPU, CPU_SECONDS) != 0 ||
         limit(RLIMIT_FSIZE, MAX_CODE_BYTES) != 0) {
-        fail("compiler: cannot limit itself");
+        end(EXIT_EARLY, "compiler: cannot limit itself");
     }
     int sealed = seal();
     if (sealed != 0) {
         (void)snprintf(text, sizeof text, "compiler: cannot seal itself: %s",
                        strerrordesc_np(-sealed));
-        fail(text);
+        end(EXIT_EARLY, text);
     }
     if (fstat(MODULE_FD, &st) != 0) fail("compiler: no module");
     size_t size = (size_t)st.st_size;
@@ -171,18 +172,20 @@ int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, st
     if (late) (void)kill(compiler->pid, SIGKILL); /* not reaped yet, so the id is still its own */
     while (waitpid(compiler->pid, &status, 0) < 0 && errno == EINTR) {
     }
-    compiler->killed = !late && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    compiler->is_innocent = !late && (killed || code == EXIT_EARLY);
     if (late) {
         return error_set(err, PA_INVALID_MODULE,
                          "Invalid WASM module: it takes more than %llu s to compile",
                          (unsigned long long)(timeout_ms / 1000));
     }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && text[0] == 0) return 0;
-    if (text[0] != 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_HOST) {
+    if (code == 0 && text[0] == 0) return 0;
+    if (text[0] != 0 && (code == EXIT_HOST || code == EXIT_EARLY)) {
         return error_set(err, PA_INTERNAL, "%s", text);
     }
     if (text[0] != 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
-    if (compiler->killed) {
+    if (killed) {
         return error_set(err, PA_INTERNAL,
                          "the compiler was killed (SIGKILL); is the host short of memory?");
     }
@@ -192,7 +195,9 @@ int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, st
                          "the module needs more memory or time than compiling may take",
                          WTERMSIG(status), strsignal(WTERMSIG(status)));
     }
-    return error_set(err, PA_INTERNAL, "the helper is no polyagent: it cannot compile");
+    return error_set(err, PA_INTERNAL,
+                     "the helper cannot compile (exit code %d without a word): is it a polyagent?",
+                     code);
 }
 
 int compiler_run(const char *helper, int module_fd, unsigned variant, int out_fd,

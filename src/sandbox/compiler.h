@@ -18,7 +18,7 @@ struct compiler {
     int report_fd; /* owned; at its end, the compiler has ended */
     char text[COMPILER_REPORT_BYTES];
     size_t used;
-    int killed; /* after compiler_finish(): by somebody, or because the host has no memory */
+    int is_innocent; /* after compiler_finish(): it could not begin, or somebody killed it */
 };
 
 /* Runs `helper` (polyagent-worker) on the module in `module_fd` (wasm or wat) for an engine

@@ -76,7 +76,8 @@ static void compiled(struct code *code, bool late) {
     s->large_compilers -= code->large;
     int result = compiler_finish(&code->compiler, late, s->config.compile_timeout_ms, &err);
     if (result != 0 && cached) cache_abort(s->config.cache, code->temp);
-    if (result != 0 && code->compiler.killed && ++code->attempts < MAX_ATTEMPTS && !s->closing) {
+    if (result != 0 && code->compiler.is_innocent && ++code->attempts < MAX_ATTEMPTS &&
+        !s->closing) {
         fd_closep(&code->out_fd);
         supervisor_schedule(s); /* not its fault: once more */
         return;

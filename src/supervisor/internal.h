@@ -94,7 +94,14 @@ struct code {
     TAILQ_ENTRY(code) link; /* least recently used first */
 };
 
-enum worker_state { WORKER_FORKING, WORKER_PARKED, WORKER_RUNNING, WORKER_RESTING, WORKER_ENDING };
+enum worker_state {
+    WORKER_FORKING,
+    WORKER_PARKED,
+    WORKER_RUNNING,
+    WORKER_RESTING, /* a node */
+    WORKER_CLOSING, /* a node that nobody asks any more, with copies that it has still to tell of */
+    WORKER_ENDING
+};
 
 /* All that came of one session's first worker. They have one user id: that of the first one's slot,
  * which is given to nobody else meanwhile. */
@@ -115,7 +122,7 @@ struct worker {
     bool is_spare;              /* made for whoever comes; counted by its zygote until it runs */
     uint64_t node, holder;      /* RESTING: what it is called, and whose it is */
     bool is_slow;               /* it makes way for others (pace.c), and so do its copies */
-    uint64_t rested_ns;         /* RESTING: since */
+    uint64_t rested_ns;         /* RESTING, CLOSING: since */
     struct worker *spare;       /* RESTING: a copy that is made ahead; NULL: none */
     struct worker *origin;      /* FORKING, or a spare: the node that made it; NULL: its zygote */
     struct family *family;      /* NULL: it has but one job */

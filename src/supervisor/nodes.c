@@ -13,6 +13,7 @@
 /* How long a session that rests keeps a copy ready: agents think for seconds, people for minutes.
  */
 enum { SPARE_MS = 5000, LOOK_US = 1000000, NODES_STEP = 32 };
+enum { CLOSING_MS = 2000 }; /* how long one that is dropped may take to tell of its last copies */
 
 static void release_spare(struct worker *node) {
     struct worker *spare = node->spare;
@@ -22,15 +23,19 @@ static void release_spare(struct worker *node) {
     if (spare->state == WORKER_PARKED) worker_kill(spare);
 }
 
+static void look_later(struct supervisor *s) {
+    int on = SD_EVENT_OFF;
+    (void)sd_event_source_get_enabled(s->tire, &on);
+    if (on == SD_EVENT_OFF && sd_event_source_set_time_relative(s->tire, LOOK_US) >= 0)
+        (void)sd_event_source_set_enabled(s->tire, SD_EVENT_ONESHOT);
+}
+
 /* The next turn is not to wait for it. */
 static void make_spare(struct worker *node) {
     struct supervisor *s = node->zygote->supervisor;
     struct error err = {0};
     if (s->closing || worker_request_copy(node, &node->spare, &err) != 0) return;
-    int on = SD_EVENT_OFF;
-    (void)sd_event_source_get_enabled(s->tire, &on);
-    if (on == SD_EVENT_OFF && sd_event_source_set_time_relative(s->tire, LOOK_US) >= 0)
-        (void)sd_event_source_set_enabled(s->tire, SD_EVENT_ONESHOT);
+    look_later(s);
 }
 
 static int on_tire(sd_event_source *source, uint64_t now_us, void *context) {
@@ -40,11 +45,10 @@ static int on_tire(sd_event_source *source, uint64_t now_us, void *context) {
     bool more = false;
     (void)now_us;
     TAILQ_FOREACH(node, &s->nodes, by_node) {
-        if (node->spare == NULL) continue;
-        if (now_ns - node->rested_ns > SPARE_MS * NS_PER_MS)
-            release_spare(node);
-        else
-            more = true;
+        uint64_t rested_ms = (now_ns - node->rested_ns) / NS_PER_MS;
+        more |= node->spare != NULL || node->state == WORKER_CLOSING;
+        if (node->spare != NULL && rested_ms > SPARE_MS) release_spare(node);
+        if (node->state == WORKER_CLOSING && rested_ms > CLOSING_MS) worker_kill(node);
     }
     if (!more) return 0;
     int result = sd_event_source_set_time_relative(source, LOOK_US);
@@ -88,38 +92,64 @@ static struct worker *find(struct supervisor *s, uint64_t node) {
     return NULL;
 }
 
-/* The runs that wait for copies of it. */
-static void fail_forking(struct worker *node) {
+static bool is_copy_of(const struct worker *worker, const struct worker *node) {
+    return worker->state == WORKER_FORKING && worker->origin == node;
+}
+
+/* The runs that wait for copies of it. True: there are copies still to come. */
+static bool fail_forking(struct worker *node) {
     struct worker *worker, *next;
     struct error err = {0};
+    bool any = false;
     error_set(&err, PA_NOT_FOUND, "the session's interpreter has ended");
     for (worker = TAILQ_FIRST(&node->zygote->workers); worker != NULL; worker = next) {
-        next = TAILQ_NEXT(worker, link);
-        if (worker->state != WORKER_FORKING || worker->origin != node) continue;
         struct supervisor_run *run = worker->run;
-        worker->origin = NULL;
-        worker_discard(worker);
+        next = TAILQ_NEXT(worker, link);
+        if (!is_copy_of(worker, node)) continue;
+        any = true;
         if (run == NULL) continue;
+        worker->run = NULL; /* ends when it is made */
         run->worker = NULL;
         run_fail(run, &err);
+    }
+    return any;
+}
+
+/* Of a node that is gone, and tells of no copy any more. */
+static void discard_forking(struct worker *node) {
+    struct worker *worker, *next;
+    for (worker = TAILQ_FIRST(&node->zygote->workers); worker != NULL; worker = next) {
+        next = TAILQ_NEXT(worker, link);
+        if (!is_copy_of(worker, node)) continue;
+        worker->origin = NULL;
+        worker_discard(worker);
     }
 }
 
 void node_unmade(struct worker *worker) {
     struct supervisor *s = worker->zygote->supervisor;
-    if (worker->node == 0) return;
+    if (worker->state != WORKER_RESTING && worker->state != WORKER_CLOSING) return;
     TAILQ_REMOVE(&s->nodes, worker, by_node);
     s->node_count--;
-    worker->node = 0;
+    worker->state = WORKER_ENDING;
     release_spare(worker);
-    fail_forking(worker);
+    (void)fail_forking(worker);
+    discard_forking(worker);
 }
 
-/* It is killed, and reaped as any worker; from now on nobody finds it. */
+/* From now on nobody finds it. It is killed once it has told of the copies that it was asked for:
+ * of one that it made and did not tell of we would have no pidfd, and so could not reap it. */
 static void drop(struct worker *worker) {
-    node_unmade(worker);
-    worker->state = WORKER_ENDING;
-    worker_kill(worker);
+    if (worker->state != WORKER_RESTING) return;
+    worker->state = WORKER_CLOSING;
+    worker->node = 0;
+    worker->rested_ns = clock_now_ns();
+    release_spare(worker);
+    if (fail_forking(worker)) {
+        look_later(worker->zygote->supervisor);
+    } else {
+        worker_kill(worker);
+    }
 }
 
 void supervisor_drop_node(struct supervisor *s, uint64_t node) {
@@ -171,9 +201,7 @@ int node_request(struct supervisor_run *run, struct error *err) {
 static struct worker *find_copy(const struct worker *node, uint32_t slot) {
     struct worker *worker;
     TAILQ_FOREACH(worker, &node->zygote->workers, link) {
-        if (worker->state == WORKER_FORKING && worker->origin == node &&
-            worker->slot->number == slot)
-            return worker;
+        if (is_copy_of(worker, node) && worker->slot->number == slot) return worker;
     }
     return NULL;
 }
@@ -200,9 +228,12 @@ void node_message(struct worker *node) {
             run_fail(run, &err);
         }
     } else {
+        worker_kill(node);
         drop(node);
+        node->word = sd_event_source_disable_unref(node->word);
     }
     wire_close_fds(fds, fd_count);
+    if (node->state == WORKER_CLOSING && !fail_forking(node)) worker_kill(node);
 }
 
 void family_join(struct worker *worker, struct family *family) {

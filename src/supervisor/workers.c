@@ -167,7 +167,7 @@ static int on_word(sd_event_source *source, int fd, uint32_t events, void *conte
     char byte;
     (void)source;
     (void)events;
-    if (worker->state == WORKER_RESTING) {
+    if (worker->state == WORKER_RESTING || worker->state == WORKER_CLOSING) {
         node_message(worker);
         return 0;
     }
@@ -231,7 +231,8 @@ void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd) {
         worker->origin = NULL;
         worker_give(worker, worker->run);
     } else if (worker->origin == NULL || worker->origin->spare != worker) {
-        worker_kill(worker); /* its run was cancelled meanwhile */
+        worker->origin = NULL; /* may be gone before it */
+        worker_kill(worker);   /* its run was cancelled meanwhile, or nobody wants it ready */
     }
 }
 

@@ -365,14 +365,17 @@ static bool handle(struct zygote_process *zygote, const struct zygote_reply *rep
             if (worker->state == WORKER_FORKING && worker->slot->number == reply->slot) break;
         }
         if (worker == NULL) return false;
+        struct supervisor_run *run = worker->run; /* that it was made for, or whoever waits */
+        bool is_spare = worker->is_spare;
         worker_discard(worker);
         error_set(&err, PA_INTERNAL, "make a worker: %.*s",
                   (int)strnlen(reply->text, sizeof reply->text), reply->text);
-        struct supervisor_run *run = TAILQ_FIRST(&zygote->waiting);
         if (run != NULL) {
+            run->worker = NULL;
+        } else if (is_spare && (run = TAILQ_FIRST(&zygote->waiting)) != NULL) {
             drop_waiting(zygote, run);
-            run_fail(run, &err);
         }
+        if (run != NULL) run_fail(run, &err);
         return true;
     default: return false;
     }

@@ -12,7 +12,6 @@ import pytest
 from mcp import MCPError, StdioServerParameters
 from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
-from mcp.client.streamable_http import streamable_http_client
 from program import POLYAGENT
 from server import Server, children, settled
 

@@ -510,6 +510,33 @@ def test_closed_sessions_leave_no_processes(server):
     assert list((pathlib.Path(server.env["POLYAGENT_SESSIONS_DIR"])).iterdir()) == []
 
 
+def zombies(pid):
+    def is_one(child):
+        try:
+            return pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            return False
+    return sum(is_one(child) for child in children(pid))
+
+
+def test_sessions_closed_while_a_copy_is_made_leave_no_zombies(server):
+    """After a turn, the interpreter makes a copy for the next one: a session closed meanwhile takes it along."""
+    api = Api(server)
+
+    def open_and_close():
+        for _ in range(40):
+            session = api.open()
+            assert session.run("1")["status"] == "OK"
+            session.close()
+
+    threads = [threading.Thread(target=open_and_close) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert settled(lambda: zombies(server.pid)) == 0
+
+
 def test_turns_are_sealed_as_runs_are(session):
     """In the first turn, in copies, and in branches of these."""
     first = session.run("x = 1")["isolation"]

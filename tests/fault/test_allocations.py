@@ -3,10 +3,8 @@ hangs, nothing stays behind, and the next request is served. For every n, the n-
 from then on, in a build whose allocations count (tests/fault/alloc.h). `make faults` runs it."""
 import ctypes
 import http.client
-import json
 import mmap
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -118,33 +116,22 @@ def test_of_a_command(plan, tmp_path, command, role, lasting):
     assert (again.returncode, again.stdout if wanted is not None else b"") == (good.returncode, good.stdout if wanted is not None else b""), again.stderr
 
 
-def http_call(server, method, path, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    try:
-        connection.request(method, path, json.dumps(body) if body is not None else None)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
 def tool(server, name, **parameters):
-    return http_call(server, "POST", "/tools/execute", {"tool": name, "parameters": parameters})
+    return server.ask("POST", "/tools/execute", {"tool": name, "parameters": parameters})
 
 
 def turn(server):
     """A session from its beginning to its end."""
-    status, answer = http_call(server, "POST", "/sessions", {})
+    status, answer = server.ask("POST", "/sessions", {})
     if status != 200:
         return status, answer
-    session = json.loads(answer)["session_id"]
-    seen = [http_call(server, "POST", f"/sessions/{session}/run", {"code": "open('/workspace/f', 'w').write('x'); 1 + 1"}),
-            http_call(server, "POST", f"/sessions/{session}/checkpoint", {}), http_call(server, "POST", f"/sessions/{session}/fork", {}),
-            http_call(server, "GET", f"/sessions/{session}/files"), http_call(server, "GET", f"/sessions/{session}/files/f")]
+    session = answer["session_id"]
+    seen = [server.ask("POST", f"/sessions/{session}/run", {"code": "open('/workspace/f', 'w').write('x'); 1 + 1"}),
+            server.ask("POST", f"/sessions/{session}/checkpoint", {}), server.ask("POST", f"/sessions/{session}/fork", {}),
+            server.ask("GET", f"/sessions/{session}/files"), server.ask("GET", f"/sessions/{session}/files/f")]
     worst = max(seen, key=lambda s: s[0])
-    print(http_call(server, "GET", "/sessions")[1])
-    for one in json.loads(http_call(server, "GET", "/sessions")[1] or b"{}").get("sessions", []):
-        http_call(server, "DELETE", f"/sessions/{one['session_id']}")
+    for one in server.ask("GET", "/sessions")[1].get("sessions", []):
+        server.ask("DELETE", f"/sessions/{one['session_id']}")
     return worst
 
 
@@ -154,9 +141,9 @@ def grpc_call(server):
     try:
         with Client(server.grpc) as client:
             done = client.run_python("print(3)", deadline=20)
-            return 200, done.stdout.encode()
+            return 200, done.stdout
     except PolyagentError as e:
-        return 500, str(e).encode()
+        return 500, str(e)
 
 
 REQUESTS = {
@@ -164,13 +151,13 @@ REQUESTS = {
     "files and figures": lambda s: tool(s, "python_wasi_runner", code="open('/output/a', 'w').write('x' * 100); [1, 2]", files={"a": "b"}),
     "refused": lambda s: tool(s, "python_wasi_runner", code=1),
     "nonsense": lambda s: tool(s, "nothing"),
-    "list": lambda s: http_call(s, "GET", "/tools"),
-    "metrics": lambda s: http_call(s, "GET", "/metrics"),
-    "openapi": lambda s: http_call(s, "GET", "/openapi.json"),
-    "mcp": lambda s: http_call(s, "POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+    "list": lambda s: s.ask("GET", "/tools"),
+    "metrics": lambda s: s.ask("GET", "/metrics"),
+    "openapi": lambda s: s.ask("GET", "/openapi.json"),
+    "mcp": lambda s: s.ask("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
         "name": "python_wasi_runner", "arguments": {"code": "print(2)"}}}),
     "session": turn,
-    "task": lambda s: http_call(s, "POST", "/tasks", {"query": "Use python_wasi_runner to execute: print(5)"}),
+    "task": lambda s: s.ask("POST", "/tasks", {"query": "Use python_wasi_runner to execute: print(5)"}),
     "grpc": grpc_call,
 }
 
@@ -189,14 +176,14 @@ def test_of_a_server(plan, tmp_path, request_name, role):
             try:
                 status, answer = ask(server)
             except (OSError, http.client.HTTPException) as e:
-                status, answer = 0, repr(e).encode()  # the connection ended
+                status, answer = 0, repr(e)  # the connection ended
             fired = plan.has_fired(role)
             plan.calm()
             assert status or fired, answer
             assert server.process.poll() is None, server.log.read_text()[-2000:]
             assert server.front == front, f"the front ended at allocation {n}: " + server.log.read_text()[-2000:]
             status, again = REQUESTS["python"](server)
-            assert status == 200 and b'"1\\n"' in again, (n, again, server.log.read_text()[-1000:])
+            assert status == 200 and again["stdout"] == "1\n", (n, again, server.log.read_text()[-1000:])
             if not fired:
                 break
         assert ask(server)[0] == good[0]

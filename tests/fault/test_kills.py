@@ -5,7 +5,6 @@ import base64
 import collections
 import hashlib
 import http.client
-import json
 import os
 import pathlib
 import random
@@ -16,7 +15,7 @@ import threading
 import time
 
 import pytest
-from program import BUILD, POLYAGENT, ROOT
+from program import BUILD, ROOT
 from server import Server, children, settled
 
 KILLS = 1000 if os.environ.get("POLYAGENT_FAULTS") == "all" else 60
@@ -25,16 +24,10 @@ HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 
 def ask(server, method, path, body=None):
     """Status and answer; (0, None) if the connection was cut."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
-        connection.request(method, path, json.dumps(body) if body is not None else None)
-        response = connection.getresponse()
-        data = response.read()
-        return response.status, json.loads(data) if response.headers["Content-Type"].startswith("application/json") else data
+        return server.ask(method, path, body)
     except (OSError, http.client.HTTPException, ValueError):
         return 0, None
-    finally:
-        connection.close()
 
 
 def python(server, code, **more):

@@ -2,7 +2,6 @@
 or stays behind; the next request is served. strace makes the n-th call of a kind fail, in every process of ours. Without
 POLYAGENT_FAULTS=all, a sample: `make faults` runs them all."""
 import http.client
-import json
 import os
 import pathlib
 import random
@@ -68,15 +67,10 @@ def test_of_a_command(case, tmp_path):
 
 
 def ask(server, path, body):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
-        connection.request("POST", path, json.dumps(body))
-        response = connection.getresponse()
-        return json.loads(response.read())
+        return server.ask("POST", path, body, timeout=30)[1]
     except (OSError, http.client.HTTPException, ValueError) as e:
         return {"status": "CUT OFF", "why": repr(e)}
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize("case", chosen(25), ids=name)

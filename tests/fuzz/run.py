@@ -10,13 +10,11 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from program import seconds_of  # noqa: E402
+
 BUILD = HERE.parents[1] / "build" / "fuzz"
 TARGETS = sorted(p.stem.removeprefix("fuzz_") for p in HERE.glob("fuzz_*.c"))
-
-
-def seconds_of(text):
-    number, unit = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text).groups()
-    return max(1, int(float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]))
 
 
 def fuzz(target, seconds):
@@ -40,7 +38,7 @@ def fuzz(target, seconds):
 
 
 def main():
-    seconds = seconds_of(sys.argv[1]) if len(sys.argv) > 1 else 10
+    seconds = max(1, int(seconds_of(sys.argv[1]))) if len(sys.argv) > 1 else 10
     chosen = sys.argv[2:] or TARGETS
     results = [fuzz(target, seconds) for target in chosen]
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed")

@@ -1,7 +1,6 @@
 """What the hostile tests share. POLYAGENT_WITHOUT=LAYER[,LAYER] runs them with these layers switched off: what a guest does
 must fail all the same (make hostile)."""
 import concurrent.futures
-import os
 import pathlib
 import re
 import subprocess
@@ -51,7 +50,7 @@ def server(tmp_path_factory):
         list(pool.map(lambda _: host.python(started, "import time; time.sleep(0.3)"), range(8)))
     session = host.execute(started, "session_open")["session_id"]  # now it has all that it ever has
     assert host.python(started, "1", session_id=session)["status"] == "OK"
-    assert host.ask(started, "DELETE", f"/sessions/{session}")[0] == 200
+    assert started.ask("DELETE", f"/sessions/{session}")[0] == 200
     yield started
     started.stop()
 

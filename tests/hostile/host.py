@@ -1,8 +1,6 @@
 """Looks at the host, as the oracle of the hostile tests: a tree that nobody may touch, and the server's own state."""
 import collections
 import hashlib
-import http.client
-import json
 import os
 import pathlib
 import re
@@ -146,25 +144,9 @@ def becomes(probe, wanted, seconds=20):
     return now
 
 
-def ask(server, method, path, body=None, token=None, timeout=120):
-    """Status and answer of a request over HTTP; JSON as such."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
-    try:
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        response = connection.getresponse()
-        answer = response.read()
-    finally:
-        connection.close()
-    try:
-        return response.status, json.loads(answer)
-    except ValueError:
-        return response.status, answer
-
-
 def execute(server, tool, **parameters):
     """The answer of a tool."""
-    return ask(server, "POST", "/tools/execute", {"tool": tool, "parameters": parameters})[1]
+    return server.ask("POST", "/tools/execute", {"tool": tool, "parameters": parameters})[1]
 
 
 def python(server, code, **parameters):

@@ -144,7 +144,7 @@ try:
 except OSError as e: print(i, e.errno)
 """, session_id=session, execution_timeout_ms=60000)
     assert made["status"] == "OK" and made["stdout"].split()[1] in ("19", "51"), made
-    status, listing = host.ask(server, "GET", f"/sessions/{session}/files")
+    status, listing = server.ask("GET", f"/sessions/{session}/files")
     assert status == 200 and json.dumps(listing).count('"path"') >= 1000
-    assert host.ask(server, "DELETE", f"/sessions/{session}")[0] == 200
+    assert server.ask("DELETE", f"/sessions/{session}")[0] == 200
     assert not (server.log.parent / "sessions" / session).exists()

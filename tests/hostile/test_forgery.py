@@ -110,7 +110,7 @@ for fd in range(3, 64):
     for _ in range(3):
         answer = host.python(server, forge, session_id=session)
         assert answer["status"] in ("OK", "INTERNAL") and "root:" not in json.dumps(answer), answer
-    assert host.ask(server, "DELETE", f"/sessions/{session}")[0] == 200
+    assert server.ask("DELETE", f"/sessions/{session}")[0] == 200
     assert host.python(server, "2")["result"] == "2"
 
 

@@ -50,7 +50,7 @@ def test_27_fifo_hang_in_a_session(server):
     place(workspace)
     assert host.python(server, TRY.replace("%s", "/workspace"), session_id=session)["stdout"] == "done\n"
     for name in ("fifo", "socket", "null"):
-        status, answer = host.ask(server, "GET", f"/sessions/{session}/files/{name}")
+        status, answer = server.ask("GET", f"/sessions/{session}/files/{name}")
         assert status in (400, 403, 404), (status, answer)
-    assert host.ask(server, "GET", f"/sessions/{session}/files")[0] == 200
-    assert host.ask(server, "DELETE", f"/sessions/{session}")[0] == 200
+    assert server.ask("GET", f"/sessions/{session}/files")[0] == 200
+    assert server.ask("DELETE", f"/sessions/{session}")[0] == 200

@@ -101,4 +101,4 @@ def test_31_branches_of_a_session_differ_unless_they_share_a_state(server):
     seen = [host.python(server, "os.urandom(8).hex()", session_id=f)["result"] for f in forks]
     assert len({json.dumps(s) for s in seen}) == len(forks) > 1
     for one in [session, *forks]:
-        host.ask(server, "DELETE", f"/sessions/{one}")
+        server.ask("DELETE", f"/sessions/{one}")

@@ -31,15 +31,15 @@ def ids_of_a_thief(real):
 
 
 def test_34_session_steal(guarded):
-    status, opened = host.ask(guarded, "POST", "/sessions", {}, token="alice")
+    status, opened = guarded.ask("POST", "/sessions", {}, token="alice")
     assert status == 200
     session = opened["session_id"]
-    assert host.ask(guarded, "POST", f"/sessions/{session}/run", {"code": "secret = 1"}, token="alice")[1]["status"] == "OK"
+    assert guarded.ask("POST", f"/sessions/{session}/run", {"code": "secret = 1"}, token="alice")[1]["status"] == "OK"
     absent = {}
     for method, path, body in (("GET", "", None), ("POST", "/run", {"code": "secret"}), ("GET", "/files", None), ("POST", "/fork", {}),
                                ("POST", "/checkpoint", {}), ("POST", "/interrupt", {}), ("DELETE", "", None), ("GET", "/files/x", None)):
-        foreign = host.ask(guarded, method, f"/sessions/{session}{path}", body, token="bob")
-        nothing = host.ask(guarded, method, f"/sessions/{'0' * 24}{path}", body, token="bob")
+        foreign = guarded.ask(method, f"/sessions/{session}{path}", body, token="bob")
+        nothing = guarded.ask(method, f"/sessions/{'0' * 24}{path}", body, token="bob")
 
         def said(answer):
             """Without what names the request and the session that was asked for."""
@@ -58,25 +58,25 @@ def test_34_session_steal(guarded):
             if guess.strip("/") == "":
                 continue  # the list of one's own
             try:
-                status, answer = host.ask(guarded, "POST", f"/sessions/{guess}/run", {"code": "secret"}, token=who)
+                status, answer = guarded.ask("POST", f"/sessions/{guess}/run", {"code": "secret"}, token=who)
             except Exception as e:  # no path at all: the client library itself refuses
                 assert type(e).__name__ == "InvalidURL", e
                 continue
             assert status in (400, 404, 414, 431), (guess, status, answer)
     for guess in ids_of_a_thief(session):
-        answer = host.ask(guarded, "POST", "/tools/execute", {"tool": "python_wasi_runner", "parameters": {"code": "secret", "session_id": guess}},
+        answer = guarded.ask("POST", "/tools/execute", {"tool": "python_wasi_runner", "parameters": {"code": "secret", "session_id": guess}},
                           token="bob")
         assert answer[0] in (400, 404) and answer[1]["status"] in ("NOT_FOUND", "INVALID_ARGUMENT"), (guess, answer)
-    assert session not in json.dumps(host.ask(guarded, "GET", "/sessions", token="bob")[1])
-    assert host.ask(guarded, "POST", f"/sessions/{session}/run", {"code": "secret"}, token="alice")[1]["result"] == "1"
-    assert host.ask(guarded, "DELETE", f"/sessions/{session}", token="alice")[0] == 200
-    assert host.ask(guarded, "POST", f"/sessions/{session}/run", {"code": "secret"}, token="alice")[0] == 404
+    assert session not in json.dumps(guarded.ask("GET", "/sessions", token="bob")[1])
+    assert guarded.ask("POST", f"/sessions/{session}/run", {"code": "secret"}, token="alice")[1]["result"] == "1"
+    assert guarded.ask("DELETE", f"/sessions/{session}", token="alice")[0] == 200
+    assert guarded.ask("POST", f"/sessions/{session}/run", {"code": "secret"}, token="alice")[0] == 404
 
 
 def test_34_without_a_token(guarded):
     for token in (None, "", "mallory", "alice ", "Alice", "a" * 100_000):
         try:
-            status, _ = host.ask(guarded, "POST", "/tools/execute", {"tool": "python_wasi_runner", "parameters": {"code": "1"}}, token=token)
+            status, _ = guarded.ask("POST", "/tools/execute", {"tool": "python_wasi_runner", "parameters": {"code": "1"}}, token=token)
         except ConnectionError:
             continue  # too long to be read
         assert status in (401, 413, 431), (token, status)
@@ -95,19 +95,19 @@ print(done)
 """, session_id=session)
     assert made["stdout"] == "['up', 'dir', 'loop']\n"
     for name in ("passwd", "up", "dir", "dir/" + session, "self", "loop", "good", "real/", "../passwd", "%2e%2e/x", "real%00", "%2fetc%2fpasswd"):
-        status, answer = host.ask(server, "GET", f"/sessions/{session}/files/{name}")
+        status, answer = server.ask("GET", f"/sessions/{session}/files/{name}")
         assert status in (400, 403, 404), (name, status)
         assert b"root:" not in (answer if isinstance(answer, bytes) else json.dumps(answer).encode())
-    assert host.ask(server, "GET", f"/sessions/{session}/files/real") == (200, b"real")
+    assert server.ask("GET", f"/sessions/{session}/files/real") == (200, b"real")
     before = hashlib.sha256(open("/etc/passwd", "rb").read()).digest()
     for name in ("up", "loop"):  # a file takes the link's place
         assert host.execute(server, "session_put_files", session_id=session, files={name: "x"})["status"] == "OK"
-        assert host.ask(server, "GET", f"/sessions/{session}/files/{name}") == (200, b"x")
+        assert server.ask("GET", f"/sessions/{session}/files/{name}") == (200, b"x")
     for name in ("dir/x", "../x", "/etc/x"):  # nothing goes through one
         answer = host.execute(server, "session_put_files", session_id=session, files={name: "x"})
         assert answer["status"] != "OK", (name, answer)
     assert hashlib.sha256(open("/etc/passwd", "rb").read()).digest() == before
-    assert host.ask(server, "DELETE", f"/sessions/{session}")[0] == 200
+    assert server.ask("DELETE", f"/sessions/{session}")[0] == 200
 
 
 def test_35_swapped_and_growing_during_the_download(server, standing):
@@ -130,15 +130,15 @@ print('swapped')
     turn.start()
     sizes, seen = [], set()
     while turn.is_alive():
-        status, content = host.ask(server, "GET", f"/sessions/{session}/files/f")
+        status, content = server.ask("GET", f"/sessions/{session}/files/f")
         seen.add((status, content if status == 200 else b""))
-        status, content = host.ask(server, "GET", f"/sessions/{session}/files/grows")
+        status, content = server.ask("GET", f"/sessions/{session}/files/grows")
         sizes.append(len(content) if status == 200 else 0)
     turn.join()
     assert result["stdout"] == "swapped\n", result["stderr"]
     assert seen <= {(200, b"mine"), (404, b""), (403, b""), (400, b""), (409, b"")}, {s for s, _ in seen}
     assert max(sizes) > 0
-    assert host.ask(server, "DELETE", f"/sessions/{session}")[0] == 200
+    assert server.ask("DELETE", f"/sessions/{session}")[0] == 200
 
 
 def test_35_files_that_come_along(server, standing, tmp_path):

@@ -26,7 +26,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from program import POLYAGENT  # noqa: E402
+from program import POLYAGENT, seconds_of  # noqa: E402
 from server import Server, children  # noqa: E402
 
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
@@ -199,7 +199,7 @@ def sample(server, folder):
 
 # How far the fitted line may rise over the whole time: what a pool, a heap or a cache takes once.
 ROOM = {"supervisor KiB": 6 << 10, "front KiB": 24 << 10, "supervisor descriptors": 24, "front descriptors": 24, "children": 12,
-        "supervisor threads": 0.5, "front threads": 12, "zombies": 40, "temporary files": 12, "session folders": 12, "cache files": 4}
+        "supervisor threads": 0.5, "front threads": 12, "zombies": 4, "temporary files": 12, "session folders": 12, "cache files": 4}
 
 
 def growth(samples):
@@ -230,11 +230,6 @@ def kill_at_random(server, stop, kills):
             kills[name] += 1
         except OSError:
             pass
-
-
-def seconds_of(text):
-    number, unit = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text).groups()
-    return float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
 
 
 def main():
