@@ -25,7 +25,7 @@ unit: all
 
 e2e: all interpreters $(VENV)/pytest build/go/grpcurl
 	@scripts/install-deps.sh chromium
-	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/hostile tests/fault
+	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/compile tests/hostile tests/fault
 
 # The same tests over a build with AddressSanitizer and UndefinedBehaviorSanitizer. The engine handles
 # SIGSEGV and SIGILL itself: they are how traps arrive.
@@ -34,14 +34,15 @@ SANITIZER_ENV := ASAN_OPTIONS=handle_segv=0:handle_sigill=0:handle_sigfpe=0:allo
 sanitize: build/asan/build.ninja interpreters $(VENV)/pytest
 	@ninja -C build/asan --quiet
 	@$(SANITIZER_ENV) meson test -C build/asan --no-rebuild --print-errorlogs
-	@$(SANITIZER_ENV) POLYAGENT_BUILD=build/asan $(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/hostile
+	@$(SANITIZER_ENV) POLYAGENT_BUILD=build/asan $(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/compile tests/hostile
 
-# cppcheck cannot follow the loops of <sys/queue.h>, of which supervisor and server are full: there, gcc's own
-# warnings of uninitialized variables must do.
+# cppcheck cannot follow the loops of <sys/queue.h>, of which supervisor and server are full, nor what never returns, as a
+# refusal in the compiler: there, gcc's own warnings must do.
 lint: build/main/build.ninja
 	@clang-format --dry-run --Werror $$(git ls-files -co --exclude-standard '*.c' '*.h')
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
-		--suppress=unknownMacro '--suppress=uninitvar:src/supervisor/*' '--suppress=uninitvar:src/server/*' '--suppress=legacyUninitvar:src/server/*' -Iinclude -Isrc src
+		--suppress=unknownMacro '--suppress=uninitvar:src/supervisor/*' '--suppress=uninitvar:src/server/*' '--suppress=legacyUninitvar:src/server/*' \
+		'--suppress=nullPointerRedundantCheck:src/compile/*' '--suppress=ctunullpointer:src/compile/*' -Iinclude -Isrc src
 	@scripts/check-layers.py
 	@tests/mutants/run.py --check
 

@@ -4,7 +4,7 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["base", "config", "wasi", "sandbox", "worker", "supervisor", "embed", "tools", "server", "helper", "net", "cli", "repl"]
+LAYERS = ["base", "compile", "config", "wasi", "sandbox", "worker", "supervisor", "embed", "tools", "server", "helper", "net", "cli", "repl"]
 wrong = 0
 for path in sorted(pathlib.Path("src").rglob("*.[ch]")):
     own = LAYERS.index(path.parts[1])

@@ -59,7 +59,7 @@ class Server:
             try:
                 if b"front" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
                     return pid
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 pass  # a worker that has ended meanwhile
         raise AssertionError("there is none")
 

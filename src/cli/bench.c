@@ -7,6 +7,7 @@
 #include "tools/base64.h"
 #include "tools/language.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "supervisor/supervisor.h"
 
 #include <errno.h>
@@ -166,7 +167,7 @@ static void print_json(struct bench *bench, double seconds, double rate, double 
         percentile(bench, 99.9), "max_ms", bench->latency_ms[o->runs - 1]);
     if (all != NULL && bench->supervisor != NULL)
         (void)json_object_update_new(all, parts_json(bench));
-    char *text = all != NULL ? json_dumps(all, JSON_REAL_PRECISION(5)) : NULL;
+    char *text = all != NULL ? json_text(all, JSON_REAL_PRECISION(5)) : NULL;
     (void)printf("%s\n", text != NULL ? text : "{}");
     free(text);
     json_decref(all);
@@ -304,7 +305,7 @@ static int call_file(const struct options *o) {
         call = json_pack("{s:s, s:{s:s}}", "tool", "python_wasi_runner", "parameters", "code",
                          o->code != NULL ? o->code : "print(1)");
     }
-    char *text = call != NULL ? json_dumps(call, JSON_COMPACT) : NULL;
+    char *text = call != NULL ? json_text(call, JSON_COMPACT) : NULL;
     _cleanup_(fd_closep) int fd = memfd_create("call", MFD_CLOEXEC);
     int result = text == NULL ? -ENOMEM : fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
     if (result == 0 && lseek(fd, 0, SEEK_SET) != 0) result = -errno;

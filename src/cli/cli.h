@@ -113,6 +113,7 @@ int cli_js_main(int argc, char **argv);
 int cli_interpreter_main(int argc, char **argv);
 int cli_ruby_main(int argc, char **argv);
 int cli_repl_main(int argc, char **argv);
+int cli_build_main(int argc, char **argv);
 int cli_tool_main(int argc, char **argv);
 int cli_cache_main(int argc, char **argv);
 int cli_bench_main(int argc, char **argv);

@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/json_text.h"
 #include "supervisor/socket.h"
 #include "tools/result.h"
 
@@ -30,7 +31,7 @@ int cli_exit_code(const struct pa_result *result) {
 
 static void print_stats_json(const struct pa_result *r) {
     json_t *all = result_json(r);
-    char *text = all != NULL ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    char *text = all != NULL ? json_text(all, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     (void)fprintf(stderr, "%s\n", text != NULL ? text : "{}");
     free(text);
     json_decref(all);

@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "config/yaml_json.h"
 #include "tools/folder.h"
 #include "tools/interpreter.h"
@@ -173,7 +174,7 @@ static int list(bool as_json, const struct interpreters *all) {
         json_t *out = json_object();
         for (size_t i = 0; i < all->count; i++)
             (void)json_object_set(out, all->list[i].name, (json_t *)(uintptr_t)all->list[i].entry);
-        char *text = json_dumps(out, JSON_INDENT(2));
+        char *text = json_text(out, JSON_INDENT(2));
         json_decref(out);
         if (text == NULL) return cli_fail("interpreter: out of memory");
         (void)puts(text);
@@ -324,7 +325,7 @@ static void remove_files(const char *own, const char *name) {
 /* JSON is YAML. */
 static int write_manifest(const char *path, const char *name, json_t *entry) {
     json_t *manifest = json_pack("{s:O}", name, entry);
-    char *text = manifest != NULL ? json_dumps(manifest, JSON_INDENT(2)) : NULL;
+    char *text = manifest != NULL ? json_text(manifest, JSON_INDENT(2)) : NULL;
     json_decref(manifest);
     if (text == NULL) return cli_fail("interpreter: out of memory");
     FILE *file = fopen(path, "we");

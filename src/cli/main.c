@@ -10,6 +10,7 @@ static const char help[] = "polyagent runs code that nobody trusts in a WebAssem
                            "  python   run Python source\n"
                            "  js       run JavaScript source\n"
                            "  ruby     run Ruby source\n"
+                           "  build    compile Python to a WebAssembly module\n"
                            "  repl     an interactive session\n"
                            "  tool     call a tool as an agent would, JSON in and out\n"
                            "  serve    the server: gRPC, HTTP, MCP, and warm interpreters\n"
@@ -32,6 +33,7 @@ int main(int argc, char **argv) {
         {"run", cli_run_main},
         {"python", cli_python_main},
         {"js", cli_js_main},
+        {"build", cli_build_main},
         {"tool", cli_tool_main},
         {"serve", cli_serve_main},
         {"mcp", cli_mcp_main},

@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/json_text.h"
 #include "cli/host.h"
 #include "server/json_body.h"
 #include "server/mcp.h"
@@ -43,8 +44,7 @@ struct stdio {
 
 /* Takes over `message`. */
 static void send_message(struct stdio *s, json_t *message) {
-    char *text =
-        message != NULL ? json_dumps(message, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    char *text = message != NULL ? json_text(message, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(message);
     if (text == NULL) return; /* nothing, or memory is out: the client's patience ends it */
     size_t length = strlen(text);

@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/json_text.h"
 #include "tools/result.h"
 #include "tools/tools.h"
 
@@ -29,7 +30,7 @@ static const char help[] =
     "  polyagent tool code_executor '{\"wasm_path\": \"hello.wasm\", \"stdin\": \"x\"}'\n";
 
 static int print_json(json_t *value) {
-    char *text = value != NULL ? json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
+    char *text = value != NULL ? json_text(value, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
     if (text == NULL) return cli_fail("tool: out of memory");
     bool written = puts(text) >= 0 && fflush(stdout) == 0;
     free(text);
@@ -99,10 +100,25 @@ static json_t *read_parameters(const char *text) {
     return parameters;
 }
 
+/* Of a tool that runs nothing. */
+static int answer(const struct tool *tool, const json_t *parameters,
+                  const struct tool_rules *rules) {
+    struct error err = {0};
+    json_t *all = tool_answer(tool, parameters, rules, &err);
+    const struct pa_result refused = {.status = err.code, .message = err.text};
+    bool good = all != NULL;
+    if (good) (void)json_object_set_new(all, "status", json_string("OK"));
+    if (!good) all = result_json(&refused);
+    int code = print_json(all);
+    json_decref(all);
+    return code != 0 || good ? code : cli_exit_code(&refused);
+}
+
 static int call_tool(const char *name, const char *text, bool local) {
     struct config config;
     struct tool_rules rules;
     struct tool_call call;
+    const struct tool *tool;
     struct error err = {0};
     int code;
     if (config_load(&config, NULL, &err) != 0) return cli_fail("tool: %s", err.text);
@@ -115,6 +131,8 @@ static int call_tool(const char *name, const char *text, bool local) {
     json_t *parameters = read_parameters(text);
     if (parameters == NULL) {
         code = CLI_EXIT_FAILURE;
+    } else if ((tool = tool_find(name)) != NULL && tool->answer != NULL) {
+        code = answer(tool, parameters, &rules);
     } else if (tool_call_init(&call, name, parameters, &rules, &err) != 0) {
         const struct pa_result refused = {.status = err.code, .message = err.text};
         json_t *all = result_json(&refused);
@@ -133,7 +151,7 @@ static int call_tool(const char *name, const char *text, bool local) {
 
 static int call_server(const char *server, char *name, const char *text) {
     json_t *parameters = read_parameters(text);
-    char *all = parameters != NULL ? json_dumps(parameters, JSON_COMPACT) : NULL;
+    char *all = parameters != NULL ? json_text(parameters, JSON_COMPACT) : NULL;
     bool refused = parameters == NULL;
     json_decref(parameters);
     if (all == NULL) return refused ? CLI_EXIT_FAILURE : cli_fail("tool: out of memory");

@@ -2,6 +2,7 @@
 #include "net/net.h"
 
 #include "base/buffer.h"
+#include "base/json_text.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
@@ -42,7 +43,7 @@ static int post(const char *what, const char *server, const char *path, json_t *
                 struct answer *answer) {
     char url[2048], authorization[4096], problem[CURL_ERROR_SIZE] = "", message[3072];
     const char *token = getenv("POLYAGENT_TOKEN"), *ca = getenv("POLYAGENT_CA");
-    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    char *text = body != NULL ? json_text(body, JSON_COMPACT) : NULL;
     CURL *curl = curl_easy_init();
     struct curl_slist *headers = NULL;
     int code = 0;
@@ -95,7 +96,7 @@ static void release(struct answer *answer) {
 }
 
 static int print_json(const char *what, const json_t *json) {
-    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    char *text = json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     bool written = text != NULL && puts(text) >= 0 && fflush(stdout) == 0;
     free(text);
     return written ? 0 : fail(what, "cannot write the result");

@@ -2,6 +2,7 @@
  * libedit. */
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/json_text.h"
 #include "cli/host.h"
 #include "config/state.h"
 #include "repl/input.h"
@@ -223,7 +224,7 @@ static json_t *completions_of(const char *text) {
     if (repl.runner->language == &language_ruby) return NULL; /* it has no such question */
     char *quoted = NULL, *code = NULL;
     json_t *string = json_string(text), *names = NULL;
-    if (string != NULL) quoted = json_dumps(string, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    if (string != NULL) quoted = json_text(string, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
     json_decref(string);
     int length = quoted == NULL ? -1
                  : is_python

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/json_text.h"
 #include "tools/result.h"
 
 #include <fcntl.h>
@@ -70,7 +71,7 @@ enum MHD_Result http_send_text(struct request *r, unsigned status, const char *t
 }
 
 enum MHD_Result http_send_json(struct request *r, unsigned status, json_t *value) {
-    char *text = value != NULL ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    char *text = value != NULL ? json_text(value, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(value);
     return http_send_text(r, status, "application/json", text);
 }
@@ -215,7 +216,7 @@ enum MHD_Result http_stream(struct request *r, void (*end)(void *), void *operat
 }
 
 void http_stream_event(struct request *r, const char *event, json_t *data) {
-    char *text = data != NULL ? json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    char *text = data != NULL ? json_text(data, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(data);
     if (text == NULL ||
         (event != NULL && (buffer_append(&r->pending, "event: ", 7) != 0 ||

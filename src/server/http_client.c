@@ -1,6 +1,7 @@
 #include "server/http_client.h"
 
 #include "base/buffer.h"
+#include "base/json_text.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>
@@ -205,7 +206,7 @@ struct http_post *http_client_post(struct http_client *client, const char *url,
     }
     *post = (struct http_post){.client = client,
                                .easy = curl_easy_init(),
-                               .body = json_dumps(body, JSON_COMPACT),
+                               .body = json_text(body, JSON_COMPACT),
                                .done = done,
                                .context = context};
     bool complete = post->easy != NULL && post->body != NULL;

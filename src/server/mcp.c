@@ -1,6 +1,7 @@
 #include "server/mcp.h"
 
 #include "base/buffer.h"
+#include "base/json_text.h"
 #include "tools/result.h"
 
 #include <stdlib.h>
@@ -128,8 +129,9 @@ static json_t *list_tools(const struct mcp *mcp, bool per_request) {
             "{s:s, s:s, s:s, s:O, s:o, s:{s:b, s:b, s:b, s:b}}", "name", tool->name, "title",
             tool->title, "description", tool->description, "inputSchema",
             mcp->service->rules.schemas[tool - tools], "outputSchema", output_schema(runs),
-            "annotations", "readOnlyHint", runs, "destructiveHint",
-            strcmp(tool->name, "session_close") == 0, "idempotentHint", runs, "openWorldHint", 0);
+            "annotations", "readOnlyHint", runs || tool->answer != NULL, "destructiveHint",
+            strcmp(tool->name, "session_close") == 0, "idempotentHint",
+            runs || tool->answer != NULL, "openWorldHint", 0);
         if (json_array_append_new(list, entry) != 0) {
             json_decref(list);
             return NULL;
@@ -168,7 +170,7 @@ static json_t *call_result(json_t *run, bool per_request) {
     bool failed = status == NULL || strcmp(status, "OK") != 0 ||
                   json_integer_value(json_object_get(run, "exit_code")) != 0;
     if (json_object_get(run, "usage") == NULL) { /* no run's: a session's affairs */
-        char *text = json_dumps(run, JSON_COMPACT);
+        char *text = json_text(run, JSON_COMPACT);
         if (text != NULL)
             (void)json_array_append_new(content,
                                         json_pack("{s:s, s:s}", "type", "text", "text", text));

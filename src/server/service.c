@@ -306,12 +306,13 @@ static int on_answer(sd_event_source *source, void *context) {
     return 0;
 }
 
-static int answer_session_call(struct service_run *run, const json_t *parameters,
-                               struct error *err) {
+static int answer_call(struct service_run *run, const json_t *parameters, struct error *err) {
     struct service *service = run->service;
+    const struct tool *tool = &tools[run->tool];
     if (schema_check(service->rules.schemas[run->tool], parameters, "", err) != 0) return -1;
-    run->answer =
-        sessions_call(service->sessions, run->caller.name, &tools[run->tool], parameters, err);
+    run->answer = tool->answer != NULL
+                      ? tool_answer(tool, parameters, &service->rules, err)
+                      : sessions_call(service->sessions, run->caller.name, tool, parameters, err);
     if (run->answer == NULL) return -1;
     (void)json_object_set_new(run->answer, "status", json_string("OK"));
     int result = sd_event_add_defer(service->event, &run->answering, on_answer, run);
@@ -339,7 +340,7 @@ struct service_run *service_start(struct service *service, const struct service_
             .remote_callbacks = {.output = callbacks->output != NULL ? on_output : NULL,
                                  .done = on_done},
             .began_ns = clock_now_ns()};
-        result = tool->prepare == NULL ? answer_session_call(run, parameters, err)
+        result = tool->prepare == NULL ? answer_call(run, parameters, err)
                  : tool->language != NULL && json_object_get(parameters, "session_id") != NULL
                      ? start_turn(run, parameters, err)
                      : start_run(run, parameters, err);

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/json_text.h"
 #include "config/state.h"
 
 #include <dirent.h>
@@ -175,7 +176,7 @@ int session_save(const struct session *session, struct error *err) {
                             (json_int_t)session->created_s, "parameters", session->parameters);
     meta_path(session, path);
     (void)snprintf(partial, sizeof partial, "%s.new", path);
-    char *text = all != NULL ? json_dumps(all, JSON_INDENT(1)) : NULL;
+    char *text = all != NULL ? json_text(all, JSON_INDENT(1)) : NULL;
     json_decref(all);
     if (text == NULL) return error_set(err, PA_INTERNAL, "a session: out of memory");
     _cleanup_(fd_closep) int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

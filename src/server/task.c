@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/json_text.h"
 #include "server/http_client.h"
 #include "server/task_text.h"
 
@@ -236,7 +237,7 @@ static void tool_ended(struct task *task, enum pa_status status, json_t *result)
         json_decref(result);
         return;
     }
-    char *text = json_dumps(result, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    char *text = json_text(result, JSON_COMPACT | JSON_REAL_PRECISION(6));
     size_t size = text != NULL ? strlen(text) : 0;
     while (size > TOOL_TEXT_BYTES ||
            (size > 0 && size < strlen(text) && ((unsigned char)text[size] & 0xc0) == 0x80))

@@ -50,11 +50,17 @@ static int id_map(uid_t uid, gid_t gid, uint32_t worker_id) {
     return fd >= 0 ? fd : result;
 }
 
+/* Outside of the namespace; without an id of the slot's own, a worker is root there (seal.c). */
+static uint32_t worker_id(const struct slot *slot, uint32_t layers) {
+    if ((layers & LAYER_UID) == 0) return NAMESPACE_FIRST_UID;
+    return NAMESPACE_FIRST_UID + 1 + slot->number % (NAMESPACE_UIDS - 1);
+}
+
 /* The slot's map for an owner. To make one takes a millisecond, and most mounts have the same. */
-static int map_for(struct slot *slot, uid_t uid, gid_t gid) {
+static int map_for(struct slot *slot, uint32_t layers, uid_t uid, gid_t gid) {
     if (slot->id_map >= 0 && slot->owner[0] == uid && slot->owner[1] == gid) return slot->id_map;
     fd_closep(&slot->id_map);
-    int map = id_map(uid, gid, NAMESPACE_FIRST_UID + 1 + slot->number % (NAMESPACE_UIDS - 1));
+    int map = id_map(uid, gid, worker_id(slot, layers));
     if (map < 0) return map;
     slot->id_map = map;
     slot->owner[0] = uid;
@@ -72,10 +78,11 @@ static int open_dir(int tree, const char *name) {
 
 /* A detached clone of the mount at `fd`, mapped: the directory `name` in it; or a negative errno.
  */
-static int clone_mount(int fd, const char *name, bool writable, struct slot *slot) {
+static int clone_mount(int fd, const char *name, bool writable, struct slot *slot,
+                       uint32_t layers) {
     struct stat st;
     if (fstat(fd, &st) != 0) return -errno;
-    int map = map_for(slot, st.st_uid, st.st_gid);
+    int map = map_for(slot, layers, st.st_uid, st.st_gid);
     if (map < 0) return map;
     _cleanup_(fd_closep) int tree =
         (int)syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
@@ -100,7 +107,8 @@ static int clone_in_scope(const struct packet *packet, uint32_t mount, struct sl
     path[length > 0 ? length : 0] = 0;
     const char *slash = strrchr(path, '/');
     if (slash == NULL || slash[1] == 0 || fstat(fd, &wanted) != 0) return -ENOENT;
-    int dir = clone_mount(scope, slash + 1, packet->header.writable_mounts >> mount & 1, slot);
+    int dir = clone_mount(scope, slash + 1, packet->header.writable_mounts >> mount & 1, slot,
+                          packet->header.policy.enabled);
     if (dir < 0 ||
         (fstat(dir, &found) == 0 && found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino))
         return dir;
@@ -112,7 +120,7 @@ bool mounts_can_be_mapped(struct slot *probe, const struct packet *packet) {
     if (geteuid() != 0) return true; /* workers keep our id */
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
         if (packet->header.fixed_mounts >> i & 1) continue;
-        int fd = clone_mount(packet->mount_fds[i], ".", false, probe);
+        int fd = clone_mount(packet->mount_fds[i], ".", false, probe, LAYERS_ALL);
         if (fd < 0) return false;
         (void)close(fd);
     }
@@ -125,7 +133,9 @@ int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err)
         bool writable = packet->header.writable_mounts >> i & 1;
         if (packet->header.fixed_mounts >> i & 1) continue; /* anybody's to read */
         int fd = clone_in_scope(packet, i, slot);
-        if (fd == -ENOENT) fd = clone_mount(packet->mount_fds[i], ".", writable, slot);
+        if (fd == -ENOENT)
+            fd = clone_mount(packet->mount_fds[i], ".", writable, slot,
+                             packet->header.policy.enabled);
         if (fd < 0) {
             return error_set_errno(err, PA_INTERNAL, -fd, "map the owner of mount %u", i);
         }

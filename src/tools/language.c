@@ -1,5 +1,6 @@
 #include "tools/language.h"
 
+#include "base/json_text.h"
 #include "bootstrap_javascript.h" /* javascript_bootstrap[], generated from interpreters/javascript */
 #include "bootstrap_python.h"     /* python_bootstrap[], likewise */
 #include "bootstrap_ruby.h"       /* ruby_bootstrap[], likewise */
@@ -105,7 +106,7 @@ static json_t *javascript_fields(const struct program *p) {
 
 static int javascript_job(struct buffer *job, const struct program *p, struct error *err) {
     json_t *fields = javascript_fields(p);
-    char *text = fields != NULL ? json_dumps(fields, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    char *text = fields != NULL ? json_text(fields, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     json_decref(fields);
     if (text == NULL) return error_set(err, PA_INVALID_ARGUMENT, "the program is no UTF-8");
     int result = put_field(job, text, strlen(text));

@@ -2,7 +2,8 @@
 
 #include "code_executor_schema.h"          /* generated from schemas/ */
 #include "javascript_wasi_runner_schema.h" /* likewise */
-#include "python_wasi_runner_schema.h"     /* likewise */
+#include "python_compile_schema.h"
+#include "python_wasi_runner_schema.h" /* likewise */
 #include "ruby_wasi_runner_schema.h"
 #include "session_checkpoint_schema.h"
 #include "session_close_schema.h"
@@ -17,6 +18,7 @@
 #include "session_rollback_schema.h"
 #include "base/cleanup.h"
 #include "tools/base64.h"
+#include "tools/compile.h"
 #include "tools/registry.h"
 #include "tools/schema.h"
 #include "tools/workspace.h"
@@ -345,8 +347,23 @@ static int take_interpreter(struct tool_call *call, const json_t *parameters, st
                                        : -1;
 }
 
+/* Compiled Python: a module as any other. */
+static int prepare_compiled(struct tool_call *call, const json_t *parameters, struct error *err) {
+    if (take_argv(call, "-c", parameters, &call->job.argc, err) != 0 ||
+        take_env(call, parameters, err) != 0)
+        return -1;
+    call->job.argv = call->argv;
+    call->job.env = (const char *const *)call->env;
+    call->job.env_count = call->env_count;
+    call->job.mounts = NULL;
+    call->job.mount_count = 0;
+    return 0;
+}
+
 static int prepare_source(struct tool_call *call, const json_t *parameters, struct error *err) {
     const struct language *language = call->tool->language;
+    int compiled = language == &language_python ? tool_take_compiled(call, parameters, err) : 0;
+    if (compiled != 0) return compiled > 0 ? prepare_compiled(call, parameters, err) : -1;
     struct program program = {.name = call->turn != NULL ? call->turn->name : "<code>",
                               .argv0 = "-c",
                               .session = call->turn != NULL,
@@ -378,51 +395,54 @@ static int prepare_source(struct tool_call *call, const json_t *parameters, stru
 const struct tool tools[TOOL_COUNT + 1] = {
     {"code_executor", "Run a WebAssembly module",
      "Runs a WebAssembly module (wasip1) in a sandbox of its own and says exactly what happened.",
-     code_executor_schema, NULL, prepare_code},
+     code_executor_schema, NULL, prepare_code, NULL},
     {"python_wasi_runner", "Run Python",
      "Runs Python in a fresh sandboxed interpreter; input(), sys.argv and exit codes work.",
-     python_wasi_runner_schema, &language_python, prepare_source},
+     python_wasi_runner_schema, &language_python, prepare_source, NULL},
+    {"python_compile", "Compile Python",
+     "Compiles Python (a part of it) to a WebAssembly module for wasip1 that needs nothing else.",
+     python_compile_schema, NULL, NULL, tool_python_compile},
     {"javascript_wasi_runner", "Run JavaScript",
      "Runs JavaScript in a fresh sandboxed interpreter (QuickJS: ES2023, std and os; no Node.js "
      "modules).",
-     javascript_wasi_runner_schema, &language_javascript, prepare_source},
+     javascript_wasi_runner_schema, &language_javascript, prepare_source, NULL},
     {"ruby_wasi_runner", "Run Ruby",
      "Runs Ruby in a fresh sandboxed interpreter, with its standard library.",
-     ruby_wasi_runner_schema, &language_ruby, prepare_source},
+     ruby_wasi_runner_schema, &language_ruby, prepare_source, NULL},
     {"session_open", "Open a session",
      "Opens a session: an interpreter that stays, whose variables, imports, functions and files in "
      "/workspace live on from turn to turn. Give its session_id to python_wasi_runner or "
      "javascript_wasi_runner to run a turn.",
-     session_open_schema, NULL, NULL},
+     session_open_schema, NULL, NULL, NULL},
     {"session_list", "List sessions",
      "Lists your sessions: lineage, turns, memory, age, checkpoints.", session_list_schema, NULL,
-     NULL},
+     NULL, NULL},
     {"session_info", "Show a session", "Tells all about one session.", session_info_schema, NULL,
-     NULL},
+     NULL, NULL},
     {"session_fork", "Branch a session",
      "Makes copies of a session, variables and files alike, each of which goes its own way: to try "
      "several continuations.",
-     session_fork_schema, NULL, NULL},
+     session_fork_schema, NULL, NULL, NULL},
     {"session_checkpoint", "Remember a session's state",
      "Remembers the state of a session, variables and files, for session_rollback.",
-     session_checkpoint_schema, NULL, NULL},
+     session_checkpoint_schema, NULL, NULL, NULL},
     {"session_rollback", "Go back to a checkpoint",
      "Puts a session back to a checkpoint, variables and files.", session_rollback_schema, NULL,
-     NULL},
+     NULL, NULL},
     {"session_close", "Close a session", "Ends a session and removes its files.",
-     session_close_schema, NULL, NULL},
+     session_close_schema, NULL, NULL, NULL},
     {"session_interrupt", "Interrupt a turn",
      "Ends the turn that a session is in; its variables are as before that turn.",
-     session_interrupt_schema, NULL, NULL},
+     session_interrupt_schema, NULL, NULL, NULL},
     {"session_input", "Write to a turn's stdin",
      "Gives input to the turn that a session is in, if that was started with stdin_stream.",
-     session_input_schema, NULL, NULL},
+     session_input_schema, NULL, NULL, NULL},
     {"session_put_files", "Write files", "Writes files into a session's /workspace.",
-     session_put_files_schema, NULL, NULL},
+     session_put_files_schema, NULL, NULL, NULL},
     {"session_get_file", "Read files or list them",
      "Reads a file of a session's /workspace; without a path, lists them.", session_get_file_schema,
-     NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL, NULL}};
+     NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL, NULL, NULL}};
 
 const char tool_category[] = "code_execution";
 const char *const tool_tags[TOOL_TAGS] = {"wasm", "sandbox", "code"};
@@ -468,6 +488,12 @@ int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *
     if (result == 0) result = tool->prepare(call, parameters, err);
     if (result != 0) tool_call_fini(call);
     return result;
+}
+
+json_t *tool_answer(const struct tool *tool, const json_t *parameters,
+                    const struct tool_rules *rules, struct error *err) {
+    if (schema_check(rules->schemas[tool - tools], parameters, "", err) != 0) return NULL;
+    return tool->answer(parameters, rules, err);
 }
 
 void tool_call_fini(struct tool_call *call) {

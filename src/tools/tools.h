@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 struct tool_call;
+struct tool_rules;
 
 struct tool {
     const char *name;
@@ -20,12 +21,14 @@ struct tool {
     const char *description;
     const char *input_schema;        /* JSON */
     const struct language *language; /* of its programs; NULL: it runs modules */
-    /* NULL: it is about sessions, and answered by whoever keeps them. */
+    /* NULL, and no answer: it is about sessions, and answered by whoever keeps them. */
     int (*prepare)(struct tool_call *call, const json_t *parameters, struct error *err);
+    /* It is answered at once, without a run: NULL with `err`. NULL: it is not. */
+    json_t *(*answer)(const json_t *parameters, const struct tool_rules *rules, struct error *err);
 };
 
 /* In the order to list them; ends with a tool without a name. */
-enum { TOOL_COUNT = 15 };
+enum { TOOL_COUNT = 16 };
 extern const struct tool tools[TOOL_COUNT + 1];
 
 /* What all of them are, for those who search. */
@@ -101,6 +104,9 @@ int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *
                         const struct tool_rules *rules, const struct tool_turn *turn,
                         struct error *err);
 void tool_call_fini(struct tool_call *call);
+/* For a tool that answers at once. NULL with `err`. */
+json_t *tool_answer(const struct tool *tool, const json_t *parameters,
+                    const struct tool_rules *rules, struct error *err);
 
 /* {"tools": [{"name", "description", "input_schema"}]}; NULL when memory runs out. */
 json_t *tools_list(void);

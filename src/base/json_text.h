@@ -1,0 +1,12 @@
+/* A JSON value as text. */
+#ifndef PA_BASE_JSON_TEXT_H
+#define PA_BASE_JSON_TEXT_H
+
+#include <jansson.h>
+
+/* As json_dumps(), whose flags these are: for the caller to free(); NULL: out of memory, or `value`
+ * is NULL or cannot be written. But whole or not at all: json_dumps() of jansson 2.14 leaves an
+ * object's key out when memory ends just there, and goes on. */
+char *json_text(const json_t *value, size_t flags);
+
+#endif

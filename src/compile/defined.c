@@ -1,0 +1,321 @@
+/* Which variables may be read before they have a value: on each way through a function, which
+ * surely have one. Of what functions read of the program's, each call in the program counts as a
+ * read. */
+#include "compile/ast.h"
+
+#include <string.h>
+
+/* What surely has a value here. Dead: nothing comes here, and so everything has. */
+struct state {
+    uint8_t *set;
+    bool dead;
+};
+
+struct walk {
+    struct unit *unit;
+    struct function *function;
+    struct state state;
+    struct state *breaks; /* of the loop around */
+};
+
+static void visit_body(struct walk *w, struct node *body);
+static void visit(struct walk *w, struct node *node);
+
+static struct state copy(struct walk *w) {
+    struct state out = {.set = unit_allocate(w->unit, w->function->variable_count + 1),
+                        .dead = w->state.dead};
+    memcpy(out.set, w->state.set, w->function->variable_count);
+    return out;
+}
+
+static void meet(struct walk *w, struct state *into, const struct state *other) {
+    if (other->dead) return;
+    for (uint32_t i = 0; i < w->function->variable_count; i++)
+        into->set[i] = into->dead ? other->set[i] : into->set[i] && other->set[i];
+    into->dead = false;
+}
+
+static bool has(const struct walk *w, const struct variable *v) {
+    return w->state.dead || w->state.set[v->number];
+}
+
+static void require_reads(struct walk *w, const struct function *callee, const struct node *at) {
+    for (struct variable *v = w->unit->functions->variables; v != NULL; v = v->next) {
+        if (!callee->reads[v->number] || has(w, v)) continue;
+        if (v->constant != NULL || v->module != NULL)
+            refuse_at(w->unit, at->line, at->column, "'%.*s' may be used before it is defined",
+                      (int)v->name_size, v->name);
+        v->may_be_unset = true;
+    }
+}
+
+static void call(struct walk *w, const struct node *node) {
+    if (w->function != w->unit->functions) return;
+    const struct variable *v = node->a->kind == N_NAME ? node->a->variable : NULL;
+    if (v != NULL && v->constant != NULL) {
+        require_reads(w, v->constant, node);
+        return;
+    }
+    if (node->a->kind == N_ATTRIBUTE || (node->a->kind == N_NAME && v == NULL)) return;
+    for (const struct function *f = w->unit->functions; f != NULL; f = f->next) {
+        if (f->is_value) require_reads(w, f, node);
+    }
+}
+
+static void read(struct walk *w, struct node *node) {
+    struct variable *v = node->variable;
+    if (v == NULL || v->owner != w->function || has(w, v)) return;
+    if (v->constant != NULL || v->module != NULL)
+        refuse_at(w->unit, node->line, node->column, "'%.*s' may be used before it is defined",
+                  (int)v->name_size, v->name);
+    v->may_be_unset = true;
+}
+
+static void set(struct walk *w, const struct variable *v) {
+    if (v != NULL && v->owner == w->function) w->state.set[v->number] = 1;
+}
+
+static void set_target(struct walk *w, struct node *target) {
+    switch (target->kind) {
+    case N_NAME: set(w, target->variable); break;
+    case N_STAR: set_target(w, target->a); break;
+    case N_LIST:
+    case N_TUPLE:
+        for (struct node *item = target->a; item != NULL; item = item->next)
+            set_target(w, item);
+        break;
+    default: visit(w, target); break;
+    }
+}
+
+static void visit_list(struct walk *w, struct node *node) {
+    for (; node != NULL; node = node->next)
+        visit(w, node);
+}
+
+static void visit(struct walk *w, struct node *node) {
+    if (node == NULL) return;
+    switch (node->kind) {
+    case N_NAME: read(w, node); return;
+    case N_LIST_OF:
+    case N_DICT_OF:
+    case N_GENERATOR:
+        for (struct node *clause = node->b; clause != NULL; clause = clause->next) {
+            visit(w, clause->b);
+            set_target(w, clause->a);
+            visit_list(w, clause->c);
+        }
+        visit(w, node->a);
+        return;
+    case N_LAMBDA:
+        if (!node->is_inline) return;
+        for (struct node *name = node->b; name != NULL; name = name->next)
+            set(w, name->variable);
+        visit(w, node->a);
+        return;
+    case N_CALL:
+        visit(w, node->a);
+        visit_list(w, node->b);
+        call(w, node);
+        return;
+    default:
+        visit_list(w, node->a);
+        visit_list(w, node->b);
+        visit_list(w, node->c);
+        return;
+    }
+}
+
+static bool is_always(const struct node *condition) {
+    return condition->kind == N_TRUE || (condition->kind == N_INT && condition->integer != 0);
+}
+
+static void loop(struct walk *w, struct node *node) {
+    bool is_for = node->kind == S_FOR;
+    struct state *outer = w->breaks, breaks = copy(w), before;
+    breaks.dead = true;
+    visit(w, is_for ? node->b : node->a);
+    before = copy(w);
+    w->breaks = &breaks;
+    if (is_for) set_target(w, node->a);
+    visit_body(w, is_for ? node->c : node->b);
+    w->breaks = outer;
+    w->state = before;
+    if (!is_for && is_always(node->a)) w->state.dead = true;
+    visit_body(w, is_for ? node->d : node->c);
+    meet(w, &w->state, &breaks);
+}
+
+static void try_statement(struct walk *w, struct node *node) {
+    struct state before = copy(w), after;
+    visit_body(w, node->a);
+    visit_body(w, node->c);
+    after = copy(w);
+    for (struct node *handler = node->b; handler != NULL; handler = handler->next) {
+        w->state = before;
+        w->state = copy(w);
+        set(w, handler->variable);
+        visit_body(w, handler->b);
+        if (handler->variable != NULL && handler->variable->owner == w->function)
+            w->state.set[handler->variable->number] = 0;
+        meet(w, &after, &w->state);
+    }
+    if (node->d != NULL) {
+        w->state = before;
+        w->state = copy(w);
+        visit_body(w, node->d);
+        for (uint32_t i = 0; i < w->function->variable_count; i++)
+            after.set[i] |= w->state.set[i];
+        after.dead |= w->state.dead;
+    }
+    w->state = after;
+}
+
+static void statement(struct walk *w, struct node *node) {
+    switch (node->kind) {
+    case S_ASSIGN:
+        visit(w, node->b);
+        for (struct node *target = node->a; target != NULL; target = target->next)
+            set_target(w, target);
+        break;
+    case S_CHANGE:
+        visit(w, node->a);
+        visit(w, node->b);
+        set_target(w, node->a);
+        break;
+    case S_IF: {
+        visit(w, node->a);
+        struct state before = copy(w), one;
+        visit_body(w, node->b);
+        one = w->state;
+        w->state = before;
+        visit_body(w, node->c);
+        meet(w, &w->state, &one);
+        break;
+    }
+    case S_WHILE:
+    case S_FOR: loop(w, node); break;
+    case S_DEF:
+        for (struct parameter *p = node->function->parameters; p != NULL; p = p->next) {
+            if (p->value != NULL) visit(w, p->value);
+            if (p->standard != NULL && w->function == w->unit->functions) set(w, p->standard);
+            if (p->standard != NULL && w->function != w->unit->functions)
+                refuse_at(w->unit, node->line, node->column,
+                          "a default of a function within a function is not supported");
+        }
+        set(w, node->variable);
+        break;
+    case S_RETURN:
+    case S_RAISE:
+        visit(w, node->a);
+        w->state.dead = true;
+        break;
+    case S_BREAK:
+        meet(w, w->breaks, &w->state);
+        w->state.dead = true;
+        break;
+    case S_CONTINUE: w->state.dead = true; break;
+    case S_TRY: try_statement(w, node); break;
+    case S_IMPORT:
+        if (node->b != NULL) {
+            for (struct variable *v = w->function->variables; v != NULL; v = v->next) {
+                if (v->module != NULL && v->member == NULL && v->name_size == node->b->size &&
+                    memcmp(v->name, node->b->text, v->name_size) == 0)
+                    set(w, v);
+            }
+        }
+        for (struct node *one = node->a; one != NULL; one = one->next) {
+            for (struct variable *v = w->function->variables; v != NULL; v = v->next) {
+                if (v->member != NULL && v->name_size == one->a->size &&
+                    memcmp(v->name, one->a->text, v->name_size) == 0)
+                    set(w, v);
+            }
+        }
+        break;
+    default:
+        visit_list(w, node->a);
+        visit_list(w, node->b);
+        break;
+    }
+}
+
+static void visit_body(struct walk *w, struct node *body) {
+    for (; body != NULL; body = body->next)
+        statement(w, body);
+}
+
+/* ---- what a function calls, and which of the program's variables it reads */
+
+static void note(struct unit *u, struct function *f, struct node *node, bool called) {
+    for (; node != NULL; node = node->next) {
+        if (node->kind == N_LAMBDA && !node->is_inline) {
+            note(u, node->function, node->a, false);
+            continue;
+        }
+        if (node->kind == N_NAME && node->variable != NULL) {
+            struct variable *v = node->variable;
+            if (v->owner == u->functions) f->reads[v->number] = 1;
+            if (v->constant != NULL) {
+                f->calls[v->constant->number] = 1;
+                for (const struct parameter *p = v->constant->parameters; p != NULL; p = p->next) {
+                    if (p->standard != NULL) f->reads[p->standard->number] = 1;
+                }
+                if (!called) v->constant->is_value = true;
+            }
+        }
+        if (node->kind == S_DEF) {
+            note(u, node->function, node->function->body, false);
+            for (struct parameter *p = node->function->parameters; p != NULL; p = p->next) {
+                if (p->value != NULL) note(u, f, p->value, false);
+            }
+            continue;
+        }
+        if (node->kind == N_CALL && node->a->kind != N_ATTRIBUTE &&
+            (node->a->kind != N_NAME ||
+             (node->a->variable != NULL && node->a->variable->constant == NULL)))
+            f->calls[u->function_count] = 1; /* of whatever is a value */
+        note(u, f, node->a, node->kind == N_CALL && node->a->next == NULL);
+        if (node->kind != N_LAMBDA) note(u, f, node->b, false);
+        note(u, f, node->c, false);
+        note(u, f, node->d, false);
+    }
+}
+
+static bool add_all(uint8_t *into, const uint8_t *from, uint32_t count) {
+    bool more = false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (from[i] && !into[i]) into[i] = more = true;
+    }
+    return more;
+}
+
+static void close_over(struct unit *u) {
+    for (bool more = true; more;) {
+        more = false;
+        for (struct function *f = u->functions->next; f != NULL; f = f->next) {
+            for (const struct function *g = u->functions->next; g != NULL; g = g->next) {
+                if (!f->calls[g->number] && !(f->calls[u->function_count] && g->is_value)) continue;
+                more |= add_all(f->calls, g->calls, u->function_count + 1);
+                more |= add_all(f->reads, g->reads, u->functions->variable_count);
+            }
+        }
+    }
+}
+
+void find_unset(struct unit *u) {
+    for (struct function *f = u->functions; f != NULL; f = f->next) {
+        f->calls = unit_allocate(u, u->function_count + 1);
+        f->reads = unit_allocate(u, u->functions->variable_count + 1);
+    }
+    note(u, u->functions, u->body, false);
+    close_over(u);
+    for (struct function *f = u->functions; f != NULL; f = f->next) {
+        if (!f->is_reached) continue;
+        struct walk w = {
+            .unit = u, .function = f, .state.set = unit_allocate(u, f->variable_count + 1)};
+        for (const struct parameter *p = f->parameters; p != NULL; p = p->next)
+            w.state.set[p->variable->number] = 1;
+        visit_body(&w, f->body);
+        if (f->definition != NULL && f->definition->kind == N_LAMBDA) visit(&w, f->definition->a);
+    }
+}
