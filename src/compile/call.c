@@ -328,9 +328,7 @@ static enum form best_of_numbers(struct gen *g, struct node *node, bool most) {
     op_local(g, LOCAL_SET, best);
     for (struct node *argument = node->b->next; argument != NULL; argument = argument->next) {
         if (form == FORM_I && collects) {
-            op_local(g, LOCAL_GET, best);
-            call_safe(g, "rt_box_int");
-            store_slot(g, slot);
+            keep_integer(g, best, slot);
         }
         gen_as(g, argument, form);
         op_local(g, LOCAL_TEE, next);

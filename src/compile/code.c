@@ -157,6 +157,10 @@ static void spill(struct gen *g, enum opcode get, uint32_t place, uint32_t slot)
     op_end(g);
 }
 
+void keep_integer(struct gen *g, uint32_t local, uint32_t slot) {
+    spill(g, LOCAL_GET, local, slot);
+}
+
 void spill_integers(struct gen *g) {
     for (const struct variable *v = g->function->variables; v != NULL; v = v->next) {
         if (v->spill >= 0 && !v->is_shared)

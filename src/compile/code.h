@@ -43,6 +43,7 @@ struct module {
 struct loop {
     struct loop *outer;
     int break_depth, continue_depth, guards;
+    uint32_t line; /* of the one statement within, if it needs no other: set before the loop */
     bool is_quiet; /* nothing in it allocates: there is nothing to collect */
 };
 
@@ -64,6 +65,7 @@ struct gen {
     uint32_t caught_slot; /* within except: where the error is */
     bool is_caught;
     uint32_t line;
+    bool line_is_set; /* by the loop around the statement */
 };
 
 /* ---- operators (code.c) */
@@ -93,6 +95,8 @@ void store_slot(struct gen *g, uint32_t slot);
 void slot_address(struct gen *g, uint32_t slot);
 /* Integers in locals that may be big go to their places, before what may collect. */
 void spill_integers(struct gen *g);
+/* The same for one that waits in a local. */
+void keep_integer(struct gen *g, uint32_t local, uint32_t slot);
 void safepoint(struct gen *g);
 /* The address of a str in the data. */
 uint32_t string_data(struct module *m, const char *text, uint32_t size);
@@ -142,6 +146,7 @@ bool may_collect(struct node *node);
 int bits_of(const struct node *node);
 
 /* ---- statements (statement.c) */
+void set_line(struct gen *g, uint32_t line);
 void gen_body(struct gen *g, struct node *body);
 void gen_function(struct module *m, struct function *f);
 /* Once the frames of all functions are known. */

@@ -88,6 +88,7 @@ static void each_of_range(struct gen *g, struct node *target, struct node *call,
         call_runtime(g, "rt_check_range");
         op_end(g);
     }
+    if (loop->line > 0) set_line(g, loop->line); /* of all that it does: set once */
     struct frame_of_loop place = begin(g, loop);
     op_local(g, LOCAL_GET, at);
     op_local(g, LOCAL_GET, end);
@@ -106,7 +107,9 @@ static void each_of_range(struct gen *g, struct node *target, struct node *call,
     op_branch(g, BR_IF, place.exit);
     op_local(g, LOCAL_GET, at);
     gen_assign(g, target, FORM_I);
+    g->line_is_set = loop->line > 0;
     body_of(g, loop, body, context);
+    g->line_is_set = false;
     op_local(g, LOCAL_GET, at);
     op_local(g, LOCAL_GET, by);
     op(g, I64_ADD);

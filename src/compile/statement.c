@@ -38,8 +38,9 @@ static bool is_pure(const struct node *node) {
     }
 }
 
-static void set_line(struct gen *g, uint32_t line) {
+void set_line(struct gen *g, uint32_t line) {
     g->line = line;
+    if (g->line_is_set) return;
     op_local(g, LOCAL_GET, g->frame);
     op_i32(g, (int32_t)line);
     op_memory(g, I32_STORE, 4);
@@ -76,9 +77,7 @@ static bool assign_pairs(struct gen *g, struct node *target, struct node *value)
         op_local(g, LOCAL_SET, places[at]);
         if (form == FORM_I && collects && bits_of(v) == 64) {
             uint32_t kept = slot_new(g, 1);
-            op_local(g, LOCAL_GET, places[at]);
-            call_safe(g, "rt_box_int");
-            store_slot(g, kept);
+            keep_integer(g, places[at], kept);
         }
     }
     at = 0;
@@ -154,9 +153,7 @@ static void change(struct gen *g, struct node *node) {
     gen_store(g, &index, forms[1]);
     gen_store(g, &container, FORM_V);
     if (integer && bits_of(target->b) == 64 && may_collect(node->b)) {
-        gen_load(g, &index);
-        call_safe(g, "rt_box_int");
-        store_slot(g, kept);
+        keep_integer(g, (uint32_t)index.place, kept);
     }
     struct node a = {.kind = N_NAME, .variable = &container, .type = container.type, .integer = 2};
     struct node b = {.kind = N_NAME, .variable = &index, .type = index.type, .integer = 2};
@@ -258,6 +255,11 @@ static void for_statement(struct gen *g, struct node *node) {
     set_line(g, node->line);
     op_block(g, BLOCK, T_NONE);
     if (node->d != NULL) loop.break_depth = g->depth;
+    /* A statement that calls none of the program's own code leaves the line as it is. */
+    const struct node *only = node->c;
+    if (only->next == NULL && (only->kind == S_ASSIGN || only->kind == S_CHANGE) &&
+        !may_collect(only->a) && !may_collect(only->b))
+        loop.line = only->line;
     loop.is_quiet = node->a->kind == N_NAME && !body_allocates(node->c);
     gen_each(g, node->a, node->b, for_body, node, &loop);
     gen_body(g, node->d);

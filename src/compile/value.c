@@ -58,9 +58,7 @@ void gen_operands(struct gen *g, struct node **nodes, const enum form *forms, si
         op_local(g, LOCAL_SET, waiting[i]);
         if (forms[i] == FORM_I && bits_of(nodes[i]) == 64) {
             slots[i] = slot_new(g, 1);
-            op_local(g, LOCAL_GET, waiting[i]);
-            call_safe(g, "rt_box_int");
-            store_slot(g, slots[i]);
+            keep_integer(g, waiting[i], slots[i]);
         }
     }
     if (kept == 0) return;

@@ -92,6 +92,21 @@ static int check_number(const json_t *schema, const json_t *value, const char *p
                      json_number_value(low ? least : most));
 }
 
+/* One of a few words. */
+static int check_enum(const json_t *allowed, const json_t *value, const char *path,
+                      struct error *err) {
+    char all[200] = "";
+    json_t *word;
+    size_t index;
+    json_array_foreach((json_t *)(uintptr_t)allowed, index, word) {
+        if (json_equal(word, value)) return 0;
+        size_t used = strlen(all);
+        (void)snprintf(all + used, sizeof all - used, "%s%s", used > 0 ? ", " : "",
+                       json_string_value(word));
+    }
+    return error_set(err, PA_INVALID_ARGUMENT, "%s: must be one of: %s", path, all);
+}
+
 int schema_check(const json_t *schema, const json_t *value, const char *path, struct error *err) {
     const char *type = json_string_value(json_object_get(schema, "type"));
     if (type != NULL && !has_type(type, value)) {
@@ -102,6 +117,8 @@ int schema_check(const json_t *schema, const json_t *value, const char *path, st
     if (json_is_object(value)) return check_object(schema, value, path, err);
     if (json_is_array(value)) return check_array(schema, value, path, err);
     if (json_is_number(value)) return check_number(schema, value, path, err);
+    const json_t *allowed = json_object_get(schema, "enum");
+    if (allowed != NULL) return check_enum(allowed, value, path, err);
     const json_t *shortest = json_object_get(schema, "minLength");
     if (shortest != NULL && json_is_string(value) &&
         json_string_length(value) < (size_t)json_integer_value(shortest)) {

@@ -76,3 +76,120 @@ def test_random_programs(server):
     """Each seed is a program; some use what is refused, most must not be."""
     wrong, refused = differences(server, [(f"seed {seed}", generate.program(seed)) for seed in range(GENERATED)])
     assert wrong == [] and len(refused) <= GENERATED / 5, "\n".join(map(str, wrong + refused))
+
+
+REFUSED = {  # program -> line, column and a word of the reason
+    "class A:\n    pass": (1, 1, "class"), "x = 1\nimport os": (2, 8, "os"), "def f():\n    yield 1": (2, 5, "generators"), "with open('x') as f:\n    pass": (1, 1, "with"),
+    "print({1, 2})": (1, 9, "sets"), "x = 1j": (1, 6, "complex"), "@d\ndef f(): pass": (1, 1, "decorators"), "def f(*a): pass": (1, 7, "parameters"),
+    "f(*[1])": (1, 3, "calls"), "if (n := 5): pass": (1, 7, "assignment expressions"), "print(undefined)": (1, 7, "undefined"), "open('x')": (1, 1, "open"),
+    "def f():\n    x = 1\n    def g():\n        return x\n    return g()": (4, 16, "closures"), "x.y = 1": (1, 1, "attribute"), "lambda: (yield)": (1, 10, "yield"),
+    "async def f(): pass": (1, 1, "async"), "print('a'.encode())": (1, 7, "encode"), "del x": (1, 6, "del"), "f()\ndef f(): pass": (1, 1, "before it is defined"),
+    "g = (i for i in range(3))": (1, 6, "generator"), "import math\nmath.lgamma(1)": (2, 1, "lgamma"), "b'bytes'": (1, 1, "bytes"), "match x:\n    case 1: pass": (1, 7, "invalid syntax"),
+}
+NO_PROGRAMS = ["x = ", "print(", "if True:\nprint(1)", "  x = 1", "x = 1\n  y = 2", "def f(a, a): pass", "return 1", "break", "1 = x", "f(a=1, 2)", "x = 'abc", "a b", "x = 08", "for i in range(3) print(i)",
+               "print 'x'", "if x = 1: pass", "def f(a=1, b): pass", "try:\n    pass", "else: pass", "\tx = 1\n        y = 2\n", "x = {1: 2, 3}", "continue", "a, b += 1", "f() = 1", "not", "x = [1, 2", "'''open"]
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_refused_with_its_place(code, tmp_path):
+    (tmp_path / "p.py").write_text(code + "\n")
+    done = run("build", tmp_path / "p.py", "-o", tmp_path / "p.wasm")
+    line, column, word = REFUSED[code]
+    assert done.returncode == 125 and not (tmp_path / "p.wasm").exists()
+    assert done.err.startswith(f"{tmp_path / 'p.py'}:{line}:{column}: ") and word in done.err, done.err
+
+
+@pytest.mark.parametrize("code", NO_PROGRAMS)
+def test_what_is_no_python_is_no_module(code, tmp_path):
+    (tmp_path / "p.py").write_text(code + "\n")
+    assert run("build", tmp_path / "p.py", "-o", tmp_path / "p.wasm").returncode == 125
+
+
+def test_auto_runs_everything(server):
+    """What cannot be compiled is interpreted; what tells a result, too."""
+    for code, out, result in (("class A:\n    x = 5\nprint(A.x)", "5\n", None), ("print(sum(range(10)))", "45\n", None), ("import json\nprint(json.dumps([1]))", "[1]\n", None), ("x = 20\nx * 2 + 2", "", "42")):
+        answer = call(server, code, "auto")
+        assert (answer["status"], answer["stdout"], answer.get("result")) == ("OK", out, result), answer
+    with_files = call(server, "print(open('/workspace/a').read())", "auto", files={"a": "text"})
+    assert with_files["stdout"] == "text\n"
+    assert call(server, "print(1)", "compiled", packages=["numpy"])["status"] == "INVALID_ARGUMENT"
+    assert call(server, "print(1)", "fast")["status"] == "INVALID_ARGUMENT"
+
+
+def test_limits_hold_for_compiled_programs(server):
+    assert call(server, "while True: pass", "compiled", execution_timeout_ms=300)["status"] == "TIMEOUT"
+    answer = call(server, "l = []\nwhile True:\n    l.append('x' * 1000 + str(len(l)))", "compiled", memory_limit_bytes=64 << 20)
+    assert answer["status"] == "MEMORY_LIMIT" or "MemoryError" in answer["stderr"], answer
+    assert call(server, "while True: print('x' * 1000)", "compiled", output_limit_bytes=100000)["status"] == "OUTPUT_LIMIT"
+
+
+def test_garbage_is_collected(server):
+    """A gigabyte passes through, sixty-four megabytes are there."""
+    code = "keep = {}\nfor i in range(400000):\n    keep[i % 100] = [str(i) * 100, {i: [i, i ** 9]}, 'é' + 'x' * 1000]\nprint(len(keep), keep[99][0][:5])"
+    answer = call(server, code, "compiled", memory_limit_bytes=64 << 20)
+    assert (answer["status"], answer["stdout"]) == ("OK", "100 39999\n"), answer
+
+
+def test_tracebacks_name_the_way(server):
+    code = "def inner(x):\n    y = x - 1\n    return 10 // y\n\ndef outer():\n    return inner(1)\n\nouter()\n"
+    answer = call(server, code, "compiled")
+    assert answer["stderr"] == ('Traceback (most recent call last):\n  File "<code>", line 8, in <module>\n  File "<code>", line 6, in outer\n'
+                                '  File "<code>", line 3, in inner\nZeroDivisionError: integer division or modulo by zero\n')
+
+
+def test_what_only_the_run_shows_is_said(server):
+    answer = call(server, "print('é'.upper(), end='')\nprint('ß'.upper())", "compiled")
+    assert answer["exit_code"] == 70 and "cannot do this" in answer["stderr"] and answer["stdout"] == "É"
+
+
+def test_the_tool(server, tmp_path):
+    answer = server.ask("POST", "/tools/execute", {"tool": "python_compile", "parameters": {"code": "print(sorted([3, 1, 2]))", "wat": True}})[1]
+    assert answer["status"] == "OK" and answer["wat"].startswith("(module")
+    ran = server.ask("POST", "/tools/execute", {"tool": "code_executor", "parameters": {"wasm_base64": answer["wasm_base64"]}})[1]
+    assert ran["stdout"] == "[1, 2, 3]\n"
+    (tmp_path / "again.wat").write_text(answer["wat"])
+    assert run("run", tmp_path / "again.wat").out == "[1, 2, 3]\n"
+    refused = server.ask("POST", "/tools/execute", {"tool": "python_compile", "parameters": {"code": "x = 1\nclass A: pass"}})[1]
+    assert refused["status"] == "INVALID_ARGUMENT" and "line 2, column 1: classes" in refused["error"]["message"]
+    local = json.loads(run("tool", "python_compile", '{"code": "print(1)"}').out)
+    assert base64.b64decode(local["wasm_base64"])[:4] == b"\0asm"
+
+
+def test_sizes(tmp_path):
+    """The seed's program, and the smallest."""
+    for code, most in (('print("Hello")\nprint(2 + 2)\n', 300), ('print("Hello, World!")\n', 1024), ("", 60000)):
+        (tmp_path / "p.py").write_text(code)
+        assert run("build", tmp_path / "p.py", "-o", tmp_path / "p.wasm").returncode == 0
+        assert (tmp_path / "p.wasm").stat().st_size <= most
+
+
+def test_the_seeds_example(tmp_path):
+    """Constants are folded: no arithmetic is left."""
+    (tmp_path / "p.py").write_text('print("Hello")\nprint(2 + 2)\n')
+    assert run("build", tmp_path / "p.py", "-o", tmp_path / "p.wat").returncode == 0
+    text = (tmp_path / "p.wat").read_text()
+    assert "Hello\\0a4\\0a" in text and "i64" not in text and text.count("i32.add") == 1  # of the loop that writes
+    assert run("run", tmp_path / "p.wat").out == "Hello\n4\n"
+
+
+def test_building_replaces_or_leaves_the_file(tmp_path):
+    (tmp_path / "p.py").write_text("print(1)\n")
+    (tmp_path / "o.wasm").write_text("old")
+    for args in (["build"], ["build", tmp_path / "p.py"], ["build", tmp_path / "p.py", "-o", tmp_path / "o.exe"], ["build", tmp_path / "none.py", "-o", tmp_path / "o.wasm"],
+                 ["build", tmp_path / "p.py", "-o", tmp_path / "no" / "o.wasm"]):
+        done = run(*args)
+        assert done.returncode == 125 and done.err.strip()
+    assert (tmp_path / "o.wasm").read_text() == "old"
+    assert run("build", tmp_path / "p.py", "-o", tmp_path / "o.wasm").returncode == 0
+    assert (tmp_path / "o.wasm").read_bytes()[:4] == b"\0asm" and sorted(os.listdir(tmp_path)) == ["o.wasm", "p.py"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node, whose engine is another")
+def test_other_engines_run_it(tmp_path):
+    (tmp_path / "p.py").write_text("import sys\ndef f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\nprint(f(20), 2 ** 100, sys.argv[1:], input(), f'{1 / 3:.5f}')\nfor g in [f]:\n    print(g(5))\nsys.exit(4)\n")
+    (tmp_path / "host.mjs").write_text("import fs from 'fs'; import { WASI } from 'node:wasi';\nconst wasi = new WASI({ version: 'preview1', args: ['p', 'a'], returnOnExit: true });\n"
+                                       "const module = await WebAssembly.compile(fs.readFileSync(process.argv[2]));\nconst instance = await WebAssembly.instantiate(module, wasi.getImportObject());\n"
+                                       "process.exitCode = wasi.start(instance);\n")
+    assert run("build", tmp_path / "p.py", "-o", tmp_path / "p.wasm").returncode == 0
+    done = subprocess.run(["node", "--no-warnings", tmp_path / "host.mjs", tmp_path / "p.wasm"], input="line\n", capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("6765 1267650600228229401496703205376 ['a'] line 0.33333\n5\n", 4), done

@@ -95,7 +95,21 @@ EXPORT(rt_sum) V rt_sum(V v, V start) {
         return raise(TYPE_ERROR, "sum() can't sum strings [use ''.join(seq) instead]");
     if (!is_int(sum.value)) sum.phase = is_float(sum.value) ? FLOATS : ANYTHING;
     if (is_a(v, LIST)) {
-        for (uint32_t i = 0; i < object(v)->size && !failed(); i++)
+        const V *item = list(v)->item;
+        uint32_t i = 0;
+        int64_t total = 0; /* of as many small integers and bools as there are in front */
+        const int64_t far = (int64_t)1 << 61;
+        for (; sum.phase == INTEGERS && i < object(v)->size && total < far && total > -far; i++) {
+            if (tag(item[i]) == TAG_INT) {
+                total += small(item[i]);
+            } else if (item[i] == TRUE || item[i] == FALSE) {
+                total += item[i] == TRUE;
+            } else {
+                break;
+            }
+        }
+        if (i > 0) sum.value = box_int(rt_int_add(int_of(sum.value), of_int64(total)));
+        for (; i < object(v)->size && !failed(); i++)
             add_to_sum(&sum, list(v)->item[i]);
     } else {
         V it = rt_iter(v);

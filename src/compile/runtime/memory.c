@@ -6,7 +6,7 @@
 
 enum { CHUNK = 65536, MAX_CHUNKS = 32768, LARGEST_CELL = 16384, SIZES = 40 };
 enum { FIRST_BUDGET = 8 << 20 };
-enum chunk_kind { NOT_OURS, UNUSED, CELLS, LARGE, LARGE_REST };
+enum chunk_kind { NOT_OURS, FRESH, UNUSED, CELLS, LARGE, LARGE_REST }; /* FRESH: all zero yet */
 
 /* At the start of a chunk of cells. */
 struct chunk {
@@ -50,12 +50,13 @@ static uint32_t take_chunks(uint32_t count, enum chunk_kind kind) {
         first_chunk = chunk_count = (uint32_t)__builtin_wasm_memory_size(0);
     }
     for (uint32_t i = first_chunk; i < chunk_count; i++) {
-        run = kinds[i] == UNUSED ? run + 1 : 0;
+        run = kinds[i] == UNUSED || kinds[i] == FRESH ? run + 1 : 0;
         if (run < count) continue;
         uint32_t first = i + 1 - count;
-        __builtin_memset(address(first), 0, (size_t)count * CHUNK);
-        for (uint32_t k = 0; k < count; k++)
+        for (uint32_t k = 0; k < count; k++) {
+            if (kinds[first + k] == UNUSED) __builtin_memset(address(first + k), 0, CHUNK);
             kinds[first + k] = (uint8_t)(kind == LARGE && k > 0 ? LARGE_REST : kind);
+        }
         return first;
     }
     uint32_t more = count > 16 ? count : 16;
@@ -68,7 +69,7 @@ static uint32_t take_chunks(uint32_t count, enum chunk_kind kind) {
         }
     }
     for (uint32_t k = 0; k < more; k++)
-        kinds[chunk_count + k] = UNUSED;
+        kinds[chunk_count + k] = FRESH;
     chunk_count += more;
     return take_chunks(count, kind);
 }
