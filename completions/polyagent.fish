@@ -1,5 +1,5 @@
 # fish completion for polyagent
-complete -c polyagent -n __fish_use_subcommand -xa 'run python js ruby repl tool serve submit mcp interpreter module doctor bench cache'
+complete -c polyagent -n __fish_use_subcommand -xa 'run python js ruby build repl tool serve submit mcp interpreter module doctor bench cache'
 complete -c polyagent -n '__fish_seen_subcommand_from cache' -xa 'list verify clear'
 for option in dir env stdin memory timeout cpu-time fuel output-limit max-module
     complete -c polyagent -n '__fish_seen_subcommand_from run python js ruby' -l $option -r

@@ -260,7 +260,7 @@ def test_help_and_version(run):
 
 
 def test_the_manual_and_completions_know_every_option(run):
-    commands = ("run", "python", "js", "ruby", "tool", "serve", "mcp", "submit", "bench", "doctor", "repl", "interpreter")
+    commands = ("run", "python", "js", "ruby", "tool", "serve", "mcp", "submit", "bench", "doctor", "repl", "interpreter", "build")
     options = set(re.findall(r"--[a-z-]+", "".join(run(command, "--help").out for command in commands)))
     assert len(options) > 15
     manual = (ROOT / "docs" / "man" / "polyagent.1").read_text().replace("\\-", "-")
