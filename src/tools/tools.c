@@ -399,9 +399,6 @@ const struct tool tools[TOOL_COUNT + 1] = {
     {"python_wasi_runner", "Run Python",
      "Runs Python in a fresh sandboxed interpreter; input(), sys.argv and exit codes work.",
      python_wasi_runner_schema, &language_python, prepare_source, NULL},
-    {"python_compile", "Compile Python",
-     "Compiles Python (a part of it) to a WebAssembly module for wasip1 that needs nothing else.",
-     python_compile_schema, NULL, NULL, tool_python_compile},
     {"javascript_wasi_runner", "Run JavaScript",
      "Runs JavaScript in a fresh sandboxed interpreter (QuickJS: ES2023, std and os; no Node.js "
      "modules).",
@@ -409,6 +406,9 @@ const struct tool tools[TOOL_COUNT + 1] = {
     {"ruby_wasi_runner", "Run Ruby",
      "Runs Ruby in a fresh sandboxed interpreter, with its standard library.",
      ruby_wasi_runner_schema, &language_ruby, prepare_source, NULL},
+    {"python_compile", "Compile Python",
+     "Compiles Python (a part of it) to a WebAssembly module for wasip1 that needs nothing else.",
+     python_compile_schema, NULL, NULL, tool_python_compile},
     {"session_open", "Open a session",
      "Opens a session: an interpreter that stays, whose variables, imports, functions and files in "
      "/workspace live on from turn to turn. Give its session_id to python_wasi_runner or "

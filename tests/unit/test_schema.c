@@ -83,7 +83,7 @@ static void test_strange_names_are_only_told(void **state) {
 static void check_keywords(const json_t *schema) {
     static const char known[] =
         " type properties required additionalProperties items minLength minimum"
-        " maximum maxItems description default ";
+        " maximum maxItems enum description default ";
     const char *key;
     json_t *value, *property;
     json_object_foreach((json_t *)(uintptr_t)schema, key, value) {
