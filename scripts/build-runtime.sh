@@ -13,5 +13,5 @@ for source in "$@"; do
     -fdata-sections -c -o "$object" "$source"
   objects+=("$object")
 done
-"$clang" --target=wasm32-wasi -nostartfiles -Wl,--no-entry -Wl,--emit-relocs -Wl,--gc-sections -Wl,-z,stack-size=32768 \
+"$clang" --target=wasm32-wasi -nostartfiles -Wl,--no-entry -Wl,--emit-relocs -Wl,--gc-sections -Wl,-z,stack-size=262144 \
   -Wl,--stack-first -Wl,--export=__heap_base -Wl,--export=budget -Wl,--export=failure -o "$out" "${objects[@]}"

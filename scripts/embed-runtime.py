@@ -13,7 +13,7 @@ class Reader:
         self.at += count
         return self.data[self.at - count:self.at]
 
-    def leb(self):
+    def leb(self, signed=False):
         value = shift = 0
         while True:
             byte = self.data[self.at]
@@ -21,17 +21,7 @@ class Reader:
             value |= (byte & 127) << shift
             shift += 7
             if byte < 128:
-                return value
-
-    def signed(self):
-        value = shift = 0
-        while True:
-            byte = self.data[self.at]
-            self.at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value - (1 << shift) if byte & 64 else value
+                return value - (1 << shift) if signed and byte & 64 else value
 
     def name(self):
         return self.take(self.leb()).decode()
@@ -39,7 +29,7 @@ class Reader:
 
 def constant(reader):
     assert reader.take(1) == b"\x41", "an initial value that is no i32.const"
-    value = reader.signed()
+    value = reader.leb(signed=True)
     assert reader.take(1) == b"\x0b"
     return value
 
@@ -96,7 +86,7 @@ def main(path, out):
                 for _ in range(reader.leb()):
                     what, offset, target = reader.take(1)[0], reader.leb(), reader.leb()
                     if what in (3, 4, 5, 11):  # of memory addresses: with an addend; they are final
-                        reader.signed()
+                        reader.leb(signed=True)
                     if what == 0:
                         relocations.append(offset)
         reader.at = end

@@ -290,6 +290,16 @@ static bool is_true(struct gen *g, struct node *reverse) {
     refuse_node(g, reverse, "reverse is supported as True or False only");
 }
 
+/* What the list is sorted or compared by: the key of each item, or UNDEF. */
+static void keys_into(struct gen *g, struct node *key, uint32_t list, uint32_t keys) {
+    if (key != NULL && key->kind != N_NONE) {
+        gen_mapped(g, key, list, false);
+    } else {
+        op_i64(g, V_UNDEF);
+    }
+    store_slot(g, keys);
+}
+
 static enum form call_sorted(struct gen *g, struct node *node) {
     struct node *key = keyword(node->b, "key"), *iterable = node->b;
     uint32_t list = slot_new(g, 1), keys = slot_new(g, 1);
@@ -299,16 +309,9 @@ static enum form call_sorted(struct gen *g, struct node *node) {
         refuse_node(g, node, "sorted() takes one iterable");
     bool reverse = is_true(g, keyword(node->b, "reverse"));
     list_into(g, iterable, list);
-    if (key != NULL && key->kind != N_NONE) {
-        gen_mapped(g, key, list, false);
-        store_slot(g, keys);
-    }
+    keys_into(g, key, list, keys);
     load_slot(g, list);
-    if (key != NULL && key->kind != N_NONE) {
-        load_slot(g, keys);
-    } else {
-        op_i64(g, V_UNDEF);
-    }
+    load_slot(g, keys);
     op_i32(g, reverse);
     call_runtime(g, "rt_sorted");
     slot_free(g, keys, 1);
@@ -376,12 +379,7 @@ static enum form call_best(struct gen *g, struct node *node, bool most) {
     }
     push_optional(g, standard);
     store_slot(g, other);
-    if (key != NULL && key->kind != N_NONE) {
-        gen_mapped(g, key, list, false);
-    } else {
-        op_i64(g, V_UNDEF);
-    }
-    store_slot(g, keys);
+    keys_into(g, key, list, keys);
     load_slot(g, list);
     load_slot(g, keys);
     load_slot(g, other);
@@ -535,12 +533,7 @@ static enum form call_sort(struct gen *g, struct node *node) {
     bool reverse = is_true(g, keyword(node->b, "reverse"));
     push_receiver(g, node->a->a, K_LIST, "sort", 4);
     store_slot(g, list);
-    if (key != NULL && key->kind != N_NONE) {
-        gen_mapped(g, key, list, false);
-    } else {
-        op_i64(g, V_UNDEF);
-    }
-    store_slot(g, keys);
+    keys_into(g, key, list, keys);
     load_slot(g, list);
     load_slot(g, keys);
     op_i32(g, reverse);

@@ -382,7 +382,7 @@ static void find_counted(struct node *node) {
     for (; node != NULL; node = node->next) {
         if ((node->kind == S_FOR || node->kind == N_FOR_IN) && node->a->kind == N_NAME &&
             is_range(node->b)) {
-            node->a->variable->is_counted = true;
+            node->a->variable->is_counted = !node->a->variable->is_parameter;
         }
         if (node->kind == S_DEF) find_counted(node->function->body);
         find_counted(node->a);

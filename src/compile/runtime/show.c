@@ -1,7 +1,7 @@
 /* str(), repr(), print() and input(). */
 #include "rt.h"
 
-enum { MAX_DEPTH = 200 };
+enum { MAX_DEPTH = 400 };
 
 struct outer {
     V v;
@@ -56,11 +56,7 @@ static void show_range(struct text *out, const struct range *r, const struct out
 
 static void show_in(struct text *out, V v, bool repr, const struct outer *outer, int depth) {
     const struct outer own = {v, outer};
-    if (depth > MAX_DEPTH) {
-        raise(RECURSION_ERROR,
-              "maximum recursion depth exceeded while getting the repr of an object");
-        return;
-    }
+    if (depth > MAX_DEPTH) unsupported("showing what is nested so deeply");
     switch (type_of(v)) {
     case INT:
     case BIG: {
