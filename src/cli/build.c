@@ -21,7 +21,7 @@ static const char help[] =
     "place and the reason, and is one for `polyagent python`.\n\n"
     "  -o FILE   .wasm, or .wat for the text form\n\n"
     "Examples:\n"
-    "  polyagent build examples/primes.py -o primes.wasm && polyagent run primes.wasm\n"
+    "  polyagent build examples/collatz.py -o collatz.wasm && polyagent run collatz.wasm\n"
     "  polyagent build hello.py -o hello.wat\n";
 
 static bool ends_with(const char *text, const char *end) {

@@ -85,6 +85,7 @@ static bool equal_items(const V *a, const V *b, uint32_t count) {
 }
 
 EXPORT(rt_equal) int32_t rt_equal(V a, V b) {
+    if (tag(a) == TAG_INT && tag(b) == TAG_INT) return a == b;
     if (is_number(a) && is_number(b)) return compare_numbers(a, b) == 0;
     enum type type = type_of(a);
     if (a == b) return 1;
@@ -262,7 +263,29 @@ static V repeat(V v, V times) {
     return is_a(v, STR) ? str_repeat(v, count) : rt_items_repeat(v, count);
 }
 
+/* Of two small integers; UNDEF: it takes the longer way. */
+static V small_operation(int64_t x, int64_t y, int32_t operation) {
+    switch (operation) {
+    case FLOORDIV:
+    case MOD: {
+        if (y <= 0) return UNDEF;
+        int64_t rest = x % y;
+        if (rest < 0) rest += y;
+        return BOX(TAG_INT, operation == MOD ? rest : (x - rest) / y);
+    }
+    case TRUEDIV: return y != 0 ? of_float((double)x / (double)y) : UNDEF;
+    case BIT_AND: return BOX(TAG_INT, x & y);
+    case BIT_OR: return BOX(TAG_INT, x | y);
+    case BIT_XOR: return BOX(TAG_INT, x ^ y);
+    default: return UNDEF;
+    }
+}
+
 EXPORT(rt_binary) V rt_binary(V a, V b, int32_t operation) {
+    if (tag(a) == TAG_INT && tag(b) == TAG_INT) {
+        V quick = small_operation(small(a), small(b), operation);
+        if (quick != UNDEF) return quick;
+    }
     if (is_int(a) && is_int(b)) return int_operation(a, b, operation);
     if (is_number(a) && is_number(b)) return float_operation(a, b, operation);
     enum type x = type_of(a), y = type_of(b);
