@@ -8,7 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { COMPILE_ERROR_BYTES = 256, COMPILE_MAX_SOURCE_BYTES = 4 << 20 };
+/* COMPILED_EXIT_UNSUPPORTED: the exit code of a program that comes upon what only an interpreter
+ * can do. */
+enum {
+    COMPILED_EXIT_UNSUPPORTED = 70,
+    COMPILE_ERROR_BYTES = 256,
+    COMPILE_MAX_SOURCE_BYTES = 4 << 20
+};
 
 /* A module, for the caller to free(). */
 struct compiled {

@@ -1,6 +1,7 @@
 #include "server/service.h"
 
 #include "base/cleanup.h"
+#include "compile/compile.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "tools/result.h"
@@ -156,6 +157,7 @@ struct service_run {
     struct session *session;    /* whose turn it is; NULL: nobody's */
     sd_event_source *answering; /* owned; of a call about sessions, which has ... */
     json_t *answer;             /* ... this answer; owned */
+    json_t *instead;            /* owned; of a compiled run in mode auto: the same, interpreted */
     uint64_t began_ns;
 };
 
@@ -186,6 +188,7 @@ static void remove_later(struct service *service, struct workspace *workspace) {
 static void release(struct service_run *run) {
     sd_event_source_disable_unref(run->answering);
     json_decref(run->answer);
+    json_decref(run->instead);
     workspace_remove(&run->workspace);
     free(run);
 }
@@ -229,9 +232,25 @@ static void on_output(void *context, int stream, const void *data, size_t size) 
     run->callbacks->output(run->context, stream, data, size);
 }
 
+static int start_run(struct service_run *run, const json_t *parameters, struct error *err);
+
+/* Compiled Python that found, as it ran, what it cannot do (compile/runtime/error.c): nobody has
+ * seen anything of it yet. True: it runs again, interpreted. */
+static bool runs_instead(struct service_run *run, const struct pa_result *result) {
+    struct error err = {0};
+    json_t *parameters = run->instead;
+    run->instead = NULL;
+    bool again = parameters != NULL && result->status == PA_OK &&
+                 result->exit_code == COMPILED_EXIT_UNSUPPORTED &&
+                 start_run(run, parameters, &err) == 0;
+    json_decref(parameters);
+    return again;
+}
+
 static void on_done(void *context, const struct pa_result *result, const struct result_files *files,
                     uint64_t node) {
     struct service_run *run = context;
+    if (runs_instead(run, result)) return;
     json_t *all = result_json(result);
     bool streams = run->callbacks->output != NULL;
     bool turn = node != 0;
@@ -257,6 +276,13 @@ static int start_run(struct service_run *run, const json_t *parameters, struct e
         return -1;
     run->remote = remote_start(&service->remote, run->caller.name, &call, NULL,
                                &run->remote_callbacks, run, err);
+    const char *mode = json_string_value(json_object_get(parameters, "mode"));
+    bool seen = run->callbacks->output != NULL; /* as it comes */
+    if (run->remote != NULL && call.module.size > 0 && mode != NULL && strcmp(mode, "auto") == 0 &&
+        !seen) {
+        run->instead = json_deep_copy(parameters);
+        (void)json_object_set_new(run->instead, "mode", json_string("interpreted"));
+    }
     run->workspace = call.workspace; /* the job has named its folders now */
     call.workspace = (struct workspace){.path = NULL};
     tool_call_fini(&call);

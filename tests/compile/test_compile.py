@@ -140,6 +140,9 @@ def test_tracebacks_name_the_way(server):
 def test_what_only_the_run_shows_is_said(server):
     answer = call(server, "print('é'.upper(), end='')\nprint('ß'.upper())", "compiled")
     assert answer["exit_code"] == 70 and "cannot do this" in answer["stderr"] and answer["stdout"] == "É"
+    auto = call(server, "print('é'.upper(), end='')\nprint('ß'.upper(), input())", "auto")  # once more, interpreted
+    assert (auto["exit_code"], auto["stdout"], auto["stderr"]) == (0, "ÉSS Ada\n", "")
+    assert call(server, "import sys\nsys.exit(70)", "auto")["exit_code"] == 70
 
 
 def test_the_tool(server, tmp_path):
