@@ -35,6 +35,15 @@ int bits_of(const struct node *node) {
     }
 }
 
+/* In 64 bits: 1 if either is big, else 0. */
+static void push_big_bit(struct gen *g, uint32_t a, uint32_t b) {
+    op_local(g, LOCAL_GET, a);
+    op_local(g, LOCAL_GET, b);
+    op(g, I64_OR);
+    op_i64(g, 1);
+    op(g, I64_AND);
+}
+
 /* ((a ^ r) & (b ^ r)) < 0, for a sum; for a difference b is ^ a. And either of a, b is big. On the
  * stack: a condition. */
 static void push_is_slow(struct gen *g, uint32_t a, uint32_t b, uint32_t r, bool difference) {
@@ -47,22 +56,14 @@ static void push_is_slow(struct gen *g, uint32_t a, uint32_t b, uint32_t r, bool
     op(g, I64_AND);
     op_i64(g, 63);
     op(g, I64_SHR_U);
-    op_local(g, LOCAL_GET, a);
-    op_local(g, LOCAL_GET, b);
-    op(g, I64_OR);
-    op_i64(g, 1);
-    op(g, I64_AND);
+    push_big_bit(g, a, b);
     op(g, I64_OR);
     op(g, I32_WRAP);
 }
 
 static void push_any_big(struct gen *g, uint32_t a, uint32_t b) {
-    op_local(g, LOCAL_GET, a);
-    op_local(g, LOCAL_GET, b);
-    op(g, I64_OR);
+    push_big_bit(g, a, b);
     op(g, I32_WRAP);
-    op_i32(g, 1);
-    op(g, I32_AND);
 }
 
 static void slow(struct gen *g, uint32_t a, uint32_t b, const char *function) {
@@ -96,11 +97,7 @@ static void multiply(struct gen *g, uint32_t a, uint32_t b) {
     op(g, I64_OR);
     op_i64(g, 32);
     op(g, I64_SHR_U);
-    op_local(g, LOCAL_GET, a);
-    op_local(g, LOCAL_GET, b);
-    op(g, I64_OR);
-    op_i64(g, 1);
-    op(g, I64_AND);
+    push_big_bit(g, a, b);
     op(g, I64_OR);
     op(g, I64_EQZ);
     op_block(g, IF, T_I64);
@@ -408,7 +405,7 @@ static bool is_constant(const struct node *node) {
 static void compare(struct gen *g, uint8_t operation, enum form form, bool small,
                     const struct node *at) {
     static const enum opcode of_floats[] = {F64_LT, F64_LE, F64_GT, F64_GE, F64_EQ, F64_NE};
-    uint32_t swap;
+    uint32_t container, item;
     if (form == FORM_I) {
         compare_integers(g, operation, small);
         return;
@@ -431,16 +428,14 @@ static void compare(struct gen *g, uint8_t operation, enum form form, bool small
         break;
     case C_IN:
     case C_NOT_IN: /* the container comes first there */
-        swap = local_new(g, T_I64);
-        op_local(g, LOCAL_SET, swap);
-        {
-            uint32_t item = local_new(g, T_I64);
-            op_local(g, LOCAL_SET, item);
-            op_local(g, LOCAL_GET, swap);
-            op_local(g, LOCAL_GET, item);
-            local_free(g, T_I64, item);
-        }
-        local_free(g, T_I64, swap);
+        container = local_new(g, T_I64);
+        item = local_new(g, T_I64);
+        op_local(g, LOCAL_SET, container);
+        op_local(g, LOCAL_SET, item);
+        op_local(g, LOCAL_GET, container);
+        op_local(g, LOCAL_GET, item);
+        local_free(g, T_I64, container);
+        local_free(g, T_I64, item);
         call_runtime(g, "rt_contains");
         if (operation == C_NOT_IN) op(g, I32_EQZ);
         break;
@@ -470,14 +465,11 @@ static void chain(struct gen *g, struct node *node) {
         op_memory(g, I64_STORE, slot);
         local_free(g, T_I64, right);
         if (compared->next == NULL) break;
-        uint32_t result = local_new(g, T_I32);
-        op_local(g, LOCAL_TEE, result);
         op(g, I32_EQZ);
         op_block(g, IF, T_NONE);
         op_i32(g, 0);
         op_branch(g, BR, done);
         op_end(g);
-        local_free(g, T_I32, result);
     }
     op_end(g);
     slot_free(g, slot, 1);

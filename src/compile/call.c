@@ -331,7 +331,7 @@ static enum form best_of_numbers(struct gen *g, struct node *node, bool most) {
     op_local(g, LOCAL_SET, best);
     for (struct node *argument = node->b->next; argument != NULL; argument = argument->next) {
         if (form == FORM_I && collects) {
-            keep_integer(g, best, slot);
+            keep_integer(g, LOCAL_GET, best, slot);
         }
         gen_as(g, argument, form);
         op_local(g, LOCAL_TEE, next);
@@ -365,12 +365,7 @@ static enum form call_best(struct gen *g, struct node *node, bool most) {
         list_into(g, node->b, list);
     } else {
         if (standard != NULL) refuse_node(g, node, "default together with several values");
-        uint32_t first = slot_new(g, count), at = first;
-        for (struct node *argument = node->b; argument != NULL && argument->kind != N_KEYWORD;
-             argument = argument->next, at += SLOT) {
-            gen_as(g, argument, FORM_V);
-            store_slot(g, at);
-        }
+        uint32_t first = gen_slots(g, node->b, &count);
         slot_address(g, first);
         op_i32(g, (int32_t)count);
         call_safe(g, "rt_list_of_items");

@@ -140,8 +140,7 @@ void slot_address(struct gen *g, uint32_t slot) {
     op(g, I32_ADD);
 }
 
-/* The local's integer as a value in the slot, if it is a big one. */
-static void spill(struct gen *g, enum opcode get, uint32_t place, uint32_t slot) {
+void keep_integer(struct gen *g, enum opcode get, uint32_t place, uint32_t slot) {
     op_local(g, get, place);
     op(g, I32_WRAP);
     op_i32(g, 1);
@@ -157,14 +156,10 @@ static void spill(struct gen *g, enum opcode get, uint32_t place, uint32_t slot)
     op_end(g);
 }
 
-void keep_integer(struct gen *g, uint32_t local, uint32_t slot) {
-    spill(g, LOCAL_GET, local, slot);
-}
-
 void spill_integers(struct gen *g) {
     for (const struct variable *v = g->function->variables; v != NULL; v = v->next) {
         if (v->spill >= 0 && !v->is_shared)
-            spill(g, LOCAL_GET, (uint32_t)v->place, (uint32_t)v->spill);
+            keep_integer(g, LOCAL_GET, (uint32_t)v->place, (uint32_t)v->spill);
     }
 }
 
@@ -186,7 +181,8 @@ static uint32_t utf8_count(const char *text, uint32_t size) {
     return count;
 }
 
-uint32_t string_data(struct module *m, const char *text, uint32_t size) {
+/* The address of a str in the data. */
+static uint32_t string_data(struct module *m, const char *text, uint32_t size) {
     static const uint8_t zeros[16];
     bytes_add(&m->data, zeros, (16 - m->data.size % 16) % 16);
     uint32_t address = m->data_start + (uint32_t)m->data.size;

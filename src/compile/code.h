@@ -95,11 +95,9 @@ void store_slot(struct gen *g, uint32_t slot);
 void slot_address(struct gen *g, uint32_t slot);
 /* Integers in locals that may be big go to their places, before what may collect. */
 void spill_integers(struct gen *g);
-/* The same for one that waits in a local. */
-void keep_integer(struct gen *g, uint32_t local, uint32_t slot);
+/* The same for one in a local or global, as `get` reads it. */
+void keep_integer(struct gen *g, enum opcode get, uint32_t place, uint32_t slot);
 void safepoint(struct gen *g);
-/* The address of a str in the data. */
-uint32_t string_data(struct module *m, const char *text, uint32_t size);
 void op_string(struct gen *g, const char *text, uint32_t size);
 _Noreturn void refuse_node(struct gen *g, const struct node *node, const char *what);
 
@@ -131,7 +129,10 @@ void gen_any(struct gen *g, struct node *generator, bool all);
 void gen_mapped(struct gen *g, struct node *function, uint32_t list_slot, bool filter);
 /* Puts what `function` makes of the value on the stack there. */
 void gen_apply(struct gen *g, struct node *function);
-/* The arguments in slots in a row. */
+/* The value on the stack goes into the list in the slot; a pair into the dict there. */
+void gen_push(struct gen *g, uint32_t list_slot);
+void gen_pair(struct gen *g, struct node *pair, uint32_t dict_slot);
+/* Items, or arguments up to the first keyword, in slots in a row. */
 uint32_t gen_slots(struct gen *g, struct node *items, uint32_t *count);
 /* For each item of an iterable, assigned to the target: `body` makes what is done with it. `loop`
  * is filled, for break and continue. */
@@ -156,7 +157,8 @@ bool compile_constant(struct unit *u, uint8_t **wasm, size_t *size);
 /* link.c */
 void link_module(struct module *m, uint8_t **wasm, size_t *size);
 uint32_t runtime_number(const char *name); /* of a function; UINT32_MAX: there is none */
-uint32_t runtime_end(void);
+uint32_t frames_start(void); /* the address of the frames, and of the data behind them */
+uint32_t data_start(void);
 uint32_t runtime_budget(void);
 uint32_t runtime_failure(void);
 

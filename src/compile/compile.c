@@ -75,8 +75,6 @@ static void number_values(struct unit *u) {
     }
 }
 
-uint32_t data_start(void);
-
 /* What an interpreter would tell as the result. */
 static bool ends_in_value(const struct unit *u) {
     const struct node *last = u->body;

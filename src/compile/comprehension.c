@@ -242,27 +242,11 @@ static void use_element(struct gen *g, struct comprehension *c) {
         return;
     }
     if (c->node->kind == N_DICT_OF) {
-        struct node *both[] = {element->a, element->b};
-        const enum form forms[] = {FORM_V, FORM_V};
-        uint32_t key = local_new(g, T_I64), value = local_new(g, T_I64);
-        gen_operands(g, both, forms, 2);
-        op_local(g, LOCAL_SET, value);
-        op_local(g, LOCAL_SET, key);
-        load_slot(g, c->slot);
-        op_local(g, LOCAL_GET, key);
-        op_local(g, LOCAL_GET, value);
-        call_runtime(g, "rt_dict_set");
-        local_free(g, T_I64, key);
-        local_free(g, T_I64, value);
+        gen_pair(g, element, c->slot);
         return;
     }
-    uint32_t value = local_new(g, T_I64);
     gen_as(g, element, FORM_V);
-    op_local(g, LOCAL_SET, value);
-    load_slot(g, c->slot);
-    op_local(g, LOCAL_GET, value);
-    call_safe(g, "rt_list_push");
-    local_free(g, T_I64, value);
+    gen_push(g, c->slot);
 }
 
 static void each_clause(struct gen *g, void *context);
@@ -364,7 +348,6 @@ struct mapping {
 
 static void map_one(struct gen *g, void *context) {
     const struct mapping *m = context;
-    uint32_t value = local_new(g, T_I64);
     load_slot(g, m->item);
     if (m->function->kind == N_NONE) {
         if (!m->filter) refuse_node(g, m->function, "None as a function");
@@ -377,11 +360,7 @@ static void map_one(struct gen *g, void *context) {
         op_branch(g, BR_IF, g->loop->continue_depth);
         load_slot(g, m->item);
     }
-    op_local(g, LOCAL_SET, value);
-    load_slot(g, m->out);
-    op_local(g, LOCAL_GET, value);
-    call_safe(g, "rt_list_push");
-    local_free(g, T_I64, value);
+    gen_push(g, m->out);
 }
 
 void gen_mapped(struct gen *g, struct node *function, uint32_t list, bool filter) {

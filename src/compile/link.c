@@ -24,8 +24,11 @@ struct runtime_data {
 
 enum { PAGE = 65536, FRAMES_BYTES = 2 << 20, MOST_INDIRECT = 9 };
 
-uint32_t runtime_end(void) {
-    return RUNTIME_END;
+uint32_t frames_start(void) {
+    return (RUNTIME_END + 15) / 16 * 16;
+}
+uint32_t data_start(void) {
+    return frames_start() + FRAMES_BYTES;
 }
 uint32_t runtime_budget(void) {
     return RUNTIME_BUDGET;
@@ -171,28 +174,18 @@ static void add_stub(struct linker *l, struct bytes *out, enum stub stub) {
     struct code code = {.bytes.unit = l->unit};
     struct bytes locals = {.unit = l->unit};
     struct gen g = {.module = l->module, .unit = l->unit, .code = &code, .locals = &locals};
-    uint32_t frames = (runtime_end() + 15) / 16 * 16;
     switch (stub) {
-    case STUB_FRAMES_START: op_i32(&g, (int32_t)frames); break;
+    case STUB_FRAMES_START: op_i32(&g, (int32_t)frames_start()); break;
     case STUB_FRAMES_END: op_global(&g, GLOBAL_GET, GLOBAL_FRAME); break;
     case STUB_FRAME_STRIDE: op_i32(&g, (int32_t)l->module->stride); break;
     case STUB_FUNCTION_INFOS: op_i32(&g, (int32_t)l->function_infos); break;
     default: /* globals that may hold big integers go to their places first */
+        g.frame = local_new(&g, T_I32);
+        op_i32(&g, (int32_t)frames_start());
+        op_local(&g, LOCAL_SET, g.frame);
         for (const struct variable *v = l->unit->functions->variables; v != NULL; v = v->next) {
-            if (!v->is_shared || v->spill < 0) continue;
-            op_global(&g, GLOBAL_GET, (uint32_t)v->place);
-            op(&g, I32_WRAP);
-            op_i32(&g, 1);
-            op(&g, I32_AND);
-            op_block(&g, IF, T_NONE);
-            op_i32(&g, 0);
-            op_global(&g, GLOBAL_GET, (uint32_t)v->place);
-            op_i64(&g, 1);
-            op(&g, I64_SHR_U);
-            op_i64(&g, V_OBJECT);
-            op(&g, I64_OR);
-            op_memory(&g, I64_STORE, frames + (uint32_t)v->spill);
-            op_end(&g);
+            if (v->is_shared && v->spill >= 0)
+                keep_integer(&g, GLOBAL_GET, (uint32_t)v->place, (uint32_t)v->spill);
         }
         call_target(&g, OF_RUNTIME, runtime_number("rt_collect"));
         break;
@@ -306,11 +299,6 @@ static void add_table(struct linker *l, bool elements) {
 static void check_frames(struct linker *l) {
     if (l->module->frame_bytes[0] + (MAX_CALLS + 1) * (uint64_t)l->module->stride > FRAMES_BYTES)
         refuse_at(l->unit, 0, 0, "a function has too many variables");
-}
-
-uint32_t data_start(void);
-uint32_t data_start(void) {
-    return ((runtime_end() + 15) / 16 * 16) + FRAMES_BYTES;
 }
 
 void link_module(struct module *m, uint8_t **wasm, size_t *size) {

@@ -5,10 +5,6 @@
 
 static void statement(struct gen *g, struct node *node);
 
-static uint32_t frames_start(void) {
-    return (runtime_end() + 15) / 16 * 16;
-}
-
 /* What cannot go wrong needs no line. */
 static bool is_pure(const struct node *node) {
     if (node == NULL) return true;
@@ -77,7 +73,7 @@ static bool assign_pairs(struct gen *g, struct node *target, struct node *value)
         op_local(g, LOCAL_SET, places[at]);
         if (form == FORM_I && collects && bits_of(v) == 64) {
             uint32_t kept = slot_new(g, 1);
-            keep_integer(g, places[at], kept);
+            keep_integer(g, LOCAL_GET, places[at], kept);
         }
     }
     at = 0;
@@ -153,7 +149,7 @@ static void change(struct gen *g, struct node *node) {
     gen_store(g, &index, forms[1]);
     gen_store(g, &container, FORM_V);
     if (integer && bits_of(target->b) == 64 && may_collect(node->b)) {
-        keep_integer(g, (uint32_t)index.place, kept);
+        keep_integer(g, LOCAL_GET, (uint32_t)index.place, kept);
     }
     struct node a = {.kind = N_NAME, .variable = &container, .type = container.type, .integer = 2};
     struct node b = {.kind = N_NAME, .variable = &index, .type = index.type, .integer = 2};

@@ -29,7 +29,7 @@ static bool calls_code(const struct node *node) {
              (node->a->variable == NULL || node->a->variable->module != NULL));
 }
 
-/* Found once: 1 is yes, 2 is no (in d's place, which expressions do not use). */
+/* Found once: 1 is yes, 2 is no, in `integer`, which is N_INT's alone otherwise. */
 bool may_collect(struct node *node) {
     if (node->integer != 0 && node->kind != N_INT) return node->integer == 1;
     bool found = calls_code(node) || (node->a != NULL && any_may_collect(node->a)) ||
@@ -58,7 +58,7 @@ void gen_operands(struct gen *g, struct node **nodes, const enum form *forms, si
         op_local(g, LOCAL_SET, waiting[i]);
         if (forms[i] == FORM_I && bits_of(nodes[i]) == 64) {
             slots[i] = slot_new(g, 1);
-            keep_integer(g, waiting[i], slots[i]);
+            keep_integer(g, LOCAL_GET, waiting[i], slots[i]);
         }
     }
     if (kept == 0) return;
@@ -82,7 +82,7 @@ void gen_operands(struct gen *g, struct node **nodes, const enum form *forms, si
 /* ---- variables */
 
 static uint32_t main_slot(const struct variable *v) {
-    return (runtime_end() + 15) / 16 * 16 + (uint32_t)v->place;
+    return frames_start() + (uint32_t)v->place;
 }
 
 void gen_load(struct gen *g, const struct variable *v) {
@@ -368,10 +368,10 @@ void gen_assign(struct gen *g, struct node *target, enum form form) {
 
 uint32_t gen_slots(struct gen *g, struct node *items, uint32_t *count) {
     *count = 0;
-    for (const struct node *one = items; one != NULL; one = one->next)
+    for (const struct node *one = items; one != NULL && one->kind != N_KEYWORD; one = one->next)
         ++*count;
     uint32_t first = slot_new(g, *count), at = first;
-    for (struct node *one = items; one != NULL; one = one->next, at += SLOT) {
+    for (struct node *one = items; at < first + *count * SLOT; one = one->next, at += SLOT) {
         gen_as(g, one, FORM_V);
         store_slot(g, at);
     }
@@ -385,6 +385,20 @@ static bool has_star(const struct node *items) {
     return false;
 }
 
+/* What is in the slot, under the value on the stack. */
+static void push_under(struct gen *g, uint32_t slot) {
+    uint32_t value = local_new(g, T_I64);
+    op_local(g, LOCAL_SET, value);
+    load_slot(g, slot);
+    op_local(g, LOCAL_GET, value);
+    local_free(g, T_I64, value);
+}
+
+void gen_push(struct gen *g, uint32_t list_slot) {
+    push_under(g, list_slot);
+    call_safe(g, "rt_list_push");
+}
+
 static enum form display(struct gen *g, struct node *node) {
     uint32_t count = 0;
     if (has_star(node->a) || (node->kind == N_LIST && node->a == NULL)) {
@@ -393,14 +407,13 @@ static enum form display(struct gen *g, struct node *node) {
         call_safe(g, "rt_list_new");
         store_slot(g, slot);
         for (struct node *one = node->a; one != NULL; one = one->next) {
-            uint32_t value = local_new(g, T_I64);
             gen_as(g, one->kind == N_STAR ? one->a : one, FORM_V);
-            op_local(g, LOCAL_SET, value);
-            load_slot(g, slot);
-            op_local(g, LOCAL_GET, value);
-            if (one->kind == N_STAR) call_runtime(g, "rt_list_extend");
-            if (one->kind != N_STAR) call_safe(g, "rt_list_push");
-            local_free(g, T_I64, value);
+            if (one->kind != N_STAR) {
+                gen_push(g, slot);
+                continue;
+            }
+            push_under(g, slot);
+            call_runtime(g, "rt_list_extend");
         }
         load_slot(g, slot);
         slot_free(g, slot, 1);
@@ -415,24 +428,27 @@ static enum form display(struct gen *g, struct node *node) {
     return FORM_V;
 }
 
+void gen_pair(struct gen *g, struct node *pair, uint32_t dict_slot) {
+    struct node *both[] = {pair->a, pair->b};
+    const enum form forms[] = {FORM_V, FORM_V};
+    uint32_t key = local_new(g, T_I64), value = local_new(g, T_I64);
+    gen_operands(g, both, forms, 2);
+    op_local(g, LOCAL_SET, value);
+    op_local(g, LOCAL_SET, key);
+    load_slot(g, dict_slot);
+    op_local(g, LOCAL_GET, key);
+    op_local(g, LOCAL_GET, value);
+    call_runtime(g, "rt_dict_set");
+    local_free(g, T_I64, key);
+    local_free(g, T_I64, value);
+}
+
 static enum form dict_display(struct gen *g, struct node *node) {
     uint32_t slot = slot_new(g, 1);
     call_safe(g, "rt_dict_new");
     store_slot(g, slot);
-    for (struct node *pair = node->a; pair != NULL; pair = pair->next) {
-        struct node *both[] = {pair->a, pair->b};
-        const enum form forms[] = {FORM_V, FORM_V};
-        uint32_t key = local_new(g, T_I64), value = local_new(g, T_I64);
-        gen_operands(g, both, forms, 2);
-        op_local(g, LOCAL_SET, value);
-        op_local(g, LOCAL_SET, key);
-        load_slot(g, slot);
-        op_local(g, LOCAL_GET, key);
-        op_local(g, LOCAL_GET, value);
-        call_runtime(g, "rt_dict_set");
-        local_free(g, T_I64, key);
-        local_free(g, T_I64, value);
-    }
+    for (struct node *pair = node->a; pair != NULL; pair = pair->next)
+        gen_pair(g, pair, slot);
     load_slot(g, slot);
     slot_free(g, slot, 1);
     return FORM_V;

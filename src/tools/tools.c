@@ -231,6 +231,19 @@ static int take_module(struct tool_call *call, const json_t *parameters, const c
     return 0;
 }
 
+/* A module's arguments, beginning with its name, and its environment. */
+static int take_surroundings(struct tool_call *call, const char *name, const json_t *parameters,
+                             struct error *err) {
+    if (take_argv(call, name, parameters, &call->job.argc, err) != 0 ||
+        take_env(call, parameters, err) != 0) {
+        return -1;
+    }
+    call->job.argv = call->argv;
+    call->job.env = (const char *const *)call->env;
+    call->job.env_count = call->env_count;
+    return 0;
+}
+
 static int prepare_code(struct tool_call *call, const json_t *parameters, struct error *err) {
     static const char *const names[] = {"wasm_path", "wasm_base64", "module"};
     int module = take_module(call, parameters, names, open_named, err);
@@ -239,14 +252,7 @@ static int prepare_code(struct tool_call *call, const json_t *parameters, struct
                          "wasm_base64: missing; give the module so, its file as wasm_path, or its "
                          "name in the registry as module");
     }
-    if (module < 0 || take_argv(call, "module", parameters, &call->job.argc, err) != 0 ||
-        take_env(call, parameters, err) != 0) {
-        return -1;
-    }
-    call->job.argv = call->argv;
-    call->job.env = (const char *const *)call->env;
-    call->job.env_count = call->env_count;
-    return 0;
+    return module < 0 ? -1 : take_surroundings(call, "module", parameters, err);
 }
 
 /* Folders that the run has for itself. Making one and mounting it takes 0.2 ms, so /output is there
@@ -347,23 +353,15 @@ static int take_interpreter(struct tool_call *call, const json_t *parameters, st
                                        : -1;
 }
 
-/* Compiled Python: a module as any other. */
-static int prepare_compiled(struct tool_call *call, const json_t *parameters, struct error *err) {
-    if (take_argv(call, "-c", parameters, &call->job.argc, err) != 0 ||
-        take_env(call, parameters, err) != 0)
-        return -1;
-    call->job.argv = call->argv;
-    call->job.env = (const char *const *)call->env;
-    call->job.env_count = call->env_count;
-    call->job.mounts = NULL;
-    call->job.mount_count = 0;
-    return 0;
-}
-
 static int prepare_source(struct tool_call *call, const json_t *parameters, struct error *err) {
     const struct language *language = call->tool->language;
     int compiled = language == &language_python ? tool_take_compiled(call, parameters, err) : 0;
-    if (compiled != 0) return compiled > 0 ? prepare_compiled(call, parameters, err) : -1;
+    if (compiled < 0) return -1;
+    if (compiled > 0) { /* a module as any other, without folders */
+        call->job.mounts = NULL;
+        call->job.mount_count = 0;
+        return take_surroundings(call, "-c", parameters, err);
+    }
     struct program program = {.name = call->turn != NULL ? call->turn->name : "<code>",
                               .argv0 = "-c",
                               .session = call->turn != NULL,
