@@ -11,8 +11,13 @@
 #endif
 #define PAGE_BYTES ((uintptr_t)2 << 20)
 #define SMALL_PAGE_BYTES 4096
-/* What may become executable along with the code around it: a file's header, but no data. */
+/* What may become executable along with the code around it: a page that is only read, as a file's
+ * header. */
+#if defined(__SANITIZE_ADDRESS__) /* which forbids to copy what lies between constants */
+#define HEADER_BYTES ((uintptr_t)0)
+#else
 #define HEADER_BYTES ((uintptr_t)4096)
+#endif
 
 struct range {
     uintptr_t low, high;
