@@ -20,8 +20,12 @@ demo: deps all interpreters
 
 test: deps all interpreters lint unit e2e sanitize fuzz
 
+# What failed comes last, where a log that is cut still has it.
+unit_tests = meson test -C $(1) --no-rebuild --print-errorlogs || { \
+	grep -aE '^(\[  (ERROR|FAILED)|\[   LINE|ERROR:|SUMMARY:)' $(1)/meson-logs/testlog.txt | tail -n 40; exit 1; }
+
 unit: all
-	@meson test -C build/main --no-rebuild --print-errorlogs
+	@$(call unit_tests,build/main)
 
 e2e: all interpreters $(VENV)/pytest build/go/grpcurl
 	@scripts/install-deps.sh chromium
@@ -33,7 +37,7 @@ SANITIZER_ENV := ASAN_OPTIONS=handle_segv=0:handle_sigill=0:handle_sigfpe=0:allo
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 sanitize: build/asan/build.ninja interpreters $(VENV)/pytest
 	@ninja -C build/asan --quiet
-	@$(SANITIZER_ENV) meson test -C build/asan --no-rebuild --print-errorlogs
+	@$(SANITIZER_ENV) $(call unit_tests,build/asan)
 	@$(SANITIZER_ENV) POLYAGENT_BUILD=build/asan $(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/compile tests/hostile
 
 # cppcheck cannot follow the loops of <sys/queue.h>, of which supervisor and server are full, nor what never returns, as a
