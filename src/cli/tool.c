@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/json_text.h"
+#include "tools/compile.h"
 #include "tools/result.h"
 #include "tools/tools.h"
 
@@ -39,12 +40,15 @@ static int print_json(json_t *value) {
 
 struct run {
     const struct tool_call *call;
+    bool may_give_up, gave_up; /* then it says nothing: it is run again, interpreted */
     struct result_files files; /* that the worker writes to */
 };
 
 /* For cli_perform(). */
 static int print_result(void *context, const struct pa_result *result) {
-    const struct run *run = context;
+    struct run *run = context;
+    run->gave_up = run->may_give_up && tool_gave_up(result);
+    if (run->gave_up) return 0;
     json_t *all = result_json(result);
     int code = all != NULL && result_add_outputs(all, &run->files) == 0 &&
                        result_add_answer(all, run->files.answer, false) == 0 &&
@@ -55,8 +59,9 @@ static int print_result(void *context, const struct pa_result *result) {
     return code == 0 ? cli_exit_code(result) : code;
 }
 
-static int perform(const struct tool_call *call, bool local) {
-    struct run run = {.call = call};
+/* `gave_up`: NULL, or where to say so instead of a result. */
+static int perform(const struct tool_call *call, bool local, bool *gave_up) {
+    struct run run = {.call = call, .may_give_up = gave_up != NULL};
     struct error err = {0};
     struct pa_job job = call->job;
     if (result_files_open(&run.files, call->merged, call->answers, &err) != 0)
@@ -76,6 +81,7 @@ static int perform(const struct tool_call *call, bool local) {
         .module = {.path = path, .bytes = call->module.data, .size = call->module.size}};
     int code = cli_perform(&work, print_result, &run);
     result_files_close(&run.files);
+    if (gave_up != NULL) *gave_up = run.gave_up;
     return code;
 }
 
@@ -114,10 +120,29 @@ static int answer(const struct tool *tool, const json_t *parameters,
     return code != 0 || good ? code : cli_exit_code(&refused);
 }
 
+static int call_runner(const char *name, const json_t *parameters, const struct tool_rules *rules,
+                       bool local) {
+    struct tool_call call;
+    struct error err = {0};
+    bool gave_up = false;
+    if (tool_call_init(&call, name, parameters, rules, &err) != 0) {
+        const struct pa_result refused = {.status = err.code, .message = err.text};
+        json_t *all = result_json(&refused);
+        int code = print_json(all);
+        json_decref(all);
+        return code != 0 ? code : cli_exit_code(&refused);
+    }
+    json_t *instead = tool_interpreted(&call, parameters);
+    int code = perform(&call, local, instead != NULL ? &gave_up : NULL);
+    tool_call_fini(&call);
+    if (gave_up) code = call_runner(name, instead, rules, local);
+    json_decref(instead);
+    return code;
+}
+
 static int call_tool(const char *name, const char *text, bool local) {
     struct config config;
     struct tool_rules rules;
-    struct tool_call call;
     const struct tool *tool;
     struct error err = {0};
     int code;
@@ -133,15 +158,8 @@ static int call_tool(const char *name, const char *text, bool local) {
         code = CLI_EXIT_FAILURE;
     } else if ((tool = tool_find(name)) != NULL && tool->answer != NULL) {
         code = answer(tool, parameters, &rules);
-    } else if (tool_call_init(&call, name, parameters, &rules, &err) != 0) {
-        const struct pa_result refused = {.status = err.code, .message = err.text};
-        json_t *all = result_json(&refused);
-        code = print_json(all);
-        json_decref(all);
-        if (code == 0) code = cli_exit_code(&refused);
     } else {
-        code = perform(&call, local);
-        tool_call_fini(&call);
+        code = call_runner(name, parameters, &rules, local);
     }
     json_decref(parameters);
     tool_rules_fini(&rules);

@@ -28,6 +28,7 @@ struct unit {
     struct variable *shared;        /* variables of the program that functions use, too */
     bool calls_values;              /* functions that variables hold */
     bool has_handlers, catches_all; /* catches_all: with a bare except, or a finally */
+    struct node *annotations;       /* that are evaluated */
     int depth;                      /* of what is being parsed */
 };
 
@@ -112,7 +113,7 @@ enum node_kind {
     S_RETURN,     /* a or NULL */
     S_BREAK,
     S_CONTINUE,
-    S_PASS,
+    S_PASS,   /* a: NULL, or a name that has an annotation only */
     S_GLOBAL, /* a: names */
     S_ASSERT, /* a, b or NULL */
     S_RAISE,  /* a or NULL */

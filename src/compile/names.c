@@ -172,6 +172,9 @@ static void declare_all(struct resolver *r, struct node *body) {
             }
             break;
         case S_IMPORT: declare_import(r, s); break;
+        case S_PASS:
+            if (s->a != NULL) (void)declare(r, s->a->text, s->a->size);
+            break;
         default: break;
         }
         each_body(r, s, declare_all);
@@ -328,6 +331,7 @@ static void resolve(struct resolver *r, struct node *node) {
         resolve_function(r, node->function, node->function->body, NULL);
         return;
     case S_IMPORT:
+    case S_PASS:
     case S_GLOBAL: return;
     case S_EXCEPT:
         /* its classes are names of built-ins */
@@ -355,10 +359,69 @@ static void resolve_list(struct resolver *r, struct node *node) {
         resolve(r, node);
 }
 
+/* ---- annotations */
+
+static bool is_class(const struct node *node, bool generic) {
+    static const char *const classes[] = {"list", "dict", "tuple", "set", "frozenset", "type",
+                                          /* without [...] */
+                                          "int", "float", "complex", "bool", "str", "bytes",
+                                          "object", "range"};
+    for (size_t i = 0; i < (generic ? 6 : sizeof classes / sizeof *classes); i++) {
+        if (node->kind == N_NAME && text_is(node->text, node->size, classes[i])) return true;
+    }
+    return false;
+}
+
+/* Whether its value can be had without an error, and without anybody's notice. */
+static bool is_type(const struct node *node) {
+    switch (node->kind) {
+    case N_NAME:
+        return is_class(node, false) || text_is(node->text, node->size, "any") ||
+               text_is(node->text, node->size, "callable");
+    case N_NONE:
+    case N_STRING: return true;
+    case N_ITEM: return is_class(node->a, true) && is_type(node->b);
+    case N_TUPLE:
+    case N_LIST:
+        for (const struct node *item = node->a; item != NULL; item = item->next) {
+            if (!is_type(item)) return false;
+        }
+        return true;
+    case N_BINARY: {
+        bool left =
+            is_class(node->a, false) || node->a->kind == N_ITEM || node->a->kind == N_BINARY;
+        bool right = is_class(node->b, false) || node->b->kind == N_ITEM || node->b->kind == N_NONE;
+        return node->op == O_OR && left && right && is_type(node->a) && is_type(node->b);
+    }
+    default: return false;
+    }
+}
+
+static void check_names(struct unit *u, const struct node *node) {
+    if (node == NULL) return;
+    for (const struct function *f = u->functions; f != NULL; f = f->next) {
+        if (node->kind == N_NAME && find_own(f, node->text, node->size) != NULL)
+            refuse_at(u, node->line, node->column,
+                      "an annotation with a name of the program's own is not supported");
+    }
+    check_names(u, node->b);
+    for (const struct node *part = node->a; part != NULL; part = part->next)
+        check_names(u, part);
+}
+
+static void check_annotations(struct unit *u) {
+    for (const struct node *node = u->annotations; node != NULL; node = node->next) {
+        if (!is_type(node))
+            refuse_at(u, node->line, node->column, "this annotation is not supported");
+        check_names(u, node);
+    }
+}
+
 void resolve_names(struct unit *u) {
     struct resolver r = {.unit = u, .function = u->functions};
     u->functions->is_reached = true;
     declare_globals(&r, u->body);
     declare_all(&r, u->body);
     resolve_list(&r, u->body);
+    check_annotations(u);
 }

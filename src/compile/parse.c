@@ -517,6 +517,14 @@ static struct function *new_function(struct parser *p, const char *text, uint32_
     return f;
 }
 
+/* What the program evaluates must be nothing but what it seems to be: names.c. */
+static void annotation(struct parser *p, bool is_evaluated) {
+    struct node *node = expression(p);
+    if (!is_evaluated) return;
+    node->next = p->unit->annotations;
+    p->unit->annotations = node;
+}
+
 /* Up to `end`. The names come as N_NAME nodes, each with its default in a. */
 static struct node *parameters(struct parser *p, const char *end) {
     struct node *first = NULL, **last = &first;
@@ -530,7 +538,7 @@ static struct node *parameters(struct parser *p, const char *end) {
                 memcmp(other->text, parameter->text, other->size) == 0)
                 refuse(p, "a parameter's name is there twice");
         }
-        if (*end == ')' && take(p, ":")) (void)expression(p); /* a remark of its type */
+        if (*end == ')' && take(p, ":")) annotation(p, true);
         if (take(p, "=")) {
             standard = true;
             parameter->a = expression(p);
@@ -733,7 +741,7 @@ static struct node *def_statement(struct parser *p) {
     node->function->definition = node;
     expect(p, "(");
     node->b = parameters(p, ")");
-    if (take(p, "->")) (void)expression(p);
+    if (take(p, "->")) annotation(p, true);
     p->function = node->function;
     p->loops = 0;
     node->function->body = block(p);
@@ -839,11 +847,15 @@ static struct node *assignment(struct parser *p) {
         node->b = expression_list(p);
         return node;
     }
-    if (is(p, ":")) { /* a remark of its type */
+    if (is(p, ":")) {
         if (first->kind != N_NAME) refuse(p, "only names can have annotations");
         next(p);
-        (void)expression(p);
-        if (!is(p, "=")) return make_at(p, S_PASS, first);
+        annotation(p, p->function == p->unit->functions);
+        if (!is(p, "=")) {
+            struct node *node = make_at(p, S_PASS, first);
+            node->a = first;
+            return node;
+        }
     }
     if (!is(p, "=")) {
         struct node *node = make_at(p, S_EXPRESSION, first);

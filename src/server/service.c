@@ -1,9 +1,9 @@
 #include "server/service.h"
 
 #include "base/cleanup.h"
-#include "compile/compile.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "tools/compile.h"
 #include "tools/result.h"
 #include "tools/schema.h"
 #include "tools/workspace.h"
@@ -158,6 +158,8 @@ struct service_run {
     sd_event_source *answering; /* owned; of a call about sessions, which has ... */
     json_t *answer;             /* ... this answer; owned */
     json_t *instead;            /* owned; of a compiled run in mode auto: the same, interpreted */
+    struct buffer held;         /* owned; its stderr meanwhile, which may be only why it gave up */
+    size_t sent, skipped;       /* bytes of its stdout that were seen; of the second run, dropped */
     uint64_t began_ns;
 };
 
@@ -189,6 +191,7 @@ static void release(struct service_run *run) {
     sd_event_source_disable_unref(run->answering);
     json_decref(run->answer);
     json_decref(run->instead);
+    buffer_fini(&run->held);
     workspace_remove(&run->workspace);
     free(run);
 }
@@ -227,23 +230,36 @@ static json_t *with_id(json_t *result, const struct service_caller *caller) {
     return NULL;
 }
 
+enum { STDOUT_STREAM, STDERR_STREAM };
+
 static void on_output(void *context, int stream, const void *data, size_t size) {
     struct service_run *run = context;
-    run->callbacks->output(run->context, stream, data, size);
+    if (run->instead != NULL) {
+        if (stream == STDERR_STREAM && buffer_append(&run->held, data, size) == 0) return;
+        if (stream == STDOUT_STREAM) run->sent += size;
+    } else if (stream == STDOUT_STREAM && run->skipped < run->sent) {
+        size_t part = run->sent - run->skipped < size ? run->sent - run->skipped : size;
+        run->skipped += part;
+        data = (const char *)data + part;
+        size -= part;
+    }
+    if (size > 0) run->callbacks->output(run->context, stream, data, size);
 }
 
 static int start_run(struct service_run *run, const json_t *parameters, struct error *err);
 
-/* Compiled Python that found, as it ran, what it cannot do (compile/runtime/error.c): nobody has
- * seen anything of it yet. True: it runs again, interpreted. */
+/* Compiled Python that found, as it ran, what it cannot do (compile/runtime/error.c). True: it runs
+ * again, interpreted; what has been seen of its output comes first in that run's. */
 static bool runs_instead(struct service_run *run, const struct pa_result *result) {
     struct error err = {0};
     json_t *parameters = run->instead;
     run->instead = NULL;
-    bool again = parameters != NULL && result->status == PA_OK &&
-                 result->exit_code == COMPILED_EXIT_UNSUPPORTED &&
-                 start_run(run, parameters, &err) == 0;
+    bool again =
+        parameters != NULL && tool_gave_up(result) && start_run(run, parameters, &err) == 0;
     json_decref(parameters);
+    if (!again && run->held.size > 0)
+        run->callbacks->output(run->context, STDERR_STREAM, run->held.data, run->held.size);
+    buffer_fini(&run->held);
     return again;
 }
 
@@ -274,15 +290,16 @@ static int start_run(struct service_run *run, const json_t *parameters, struct e
     struct tool_call call;
     if (tool_call_init(&call, tools[run->tool].name, parameters, &service->rules, err) != 0)
         return -1;
+    json_t *instead = tool_interpreted(&call, parameters);
+    if (instead != NULL && call.merged && run->callbacks->output != NULL) {
+        tool_call_fini(&call); /* why it gave up would be seen */
+        int result = start_run(run, instead, err);
+        json_decref(instead);
+        return result;
+    }
     run->remote = remote_start(&service->remote, run->caller.name, &call, NULL,
                                &run->remote_callbacks, run, err);
-    const char *mode = json_string_value(json_object_get(parameters, "mode"));
-    bool seen = run->callbacks->output != NULL; /* as it comes */
-    if (run->remote != NULL && call.module.size > 0 && mode != NULL && strcmp(mode, "auto") == 0 &&
-        !seen) {
-        run->instead = json_deep_copy(parameters);
-        (void)json_object_set_new(run->instead, "mode", json_string("interpreted"));
-    }
+    run->instead = instead;
     run->workspace = call.workspace; /* the job has named its folders now */
     call.workspace = (struct workspace){.path = NULL};
     tool_call_fini(&call);

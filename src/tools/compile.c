@@ -84,3 +84,17 @@ int tool_take_compiled(struct tool_call *call, const json_t *parameters, struct 
     call->module = (struct buffer){.data = made.wasm, .size = made.size, .capacity = made.size};
     return 1;
 }
+
+json_t *tool_interpreted(const struct tool_call *call, const json_t *parameters) {
+    const char *mode = json_string_value(json_object_get(parameters, "mode"));
+    json_t *again = call->compiled && mode != NULL && strcmp(mode, "auto") == 0
+                        ? json_copy((json_t *)(uintptr_t)parameters)
+                        : NULL;
+    if (json_object_set_new(again, "mode", json_string("interpreted")) == 0) return again;
+    json_decref(again);
+    return NULL;
+}
+
+bool tool_gave_up(const struct pa_result *result) {
+    return result->status == PA_OK && result->exit_code == COMPILED_EXIT_UNSUPPORTED;
+}

@@ -85,6 +85,8 @@ REFUSED = {  # program -> line, column and a word of the reason
     "def f():\n    x = 1\n    def g():\n        return x\n    return g()": (4, 16, "closures"), "x.y = 1": (1, 1, "attribute"), "lambda: (yield)": (1, 10, "yield"),
     "async def f(): pass": (1, 1, "async"), "print('a'.encode())": (1, 7, "encode"), "del x": (1, 6, "del"), "f()\ndef f(): pass": (1, 1, "before it is defined"),
     "g = (i for i in range(3))": (1, 6, "generator"), "import math\nmath.lgamma(1)": (2, 1, "lgamma"), "b'bytes'": (1, 1, "bytes"), "match x:\n    case 1: pass": (1, 7, "invalid syntax"),
+    "def f(x: Thing): pass": (1, 10, "annotation"), "x: print('now') = 1": (1, 4, "annotation"), "x: None | None = 1": (1, 4, "annotation"), "x: int | 'A' = 1": (1, 4, "annotation"),
+    "list = [1]\ndef f(x: list[0]): pass": (2, 10, "annotation"), "str = 'a'\nx: list[str] = []": (2, 9, "annotation"),
 }
 NO_PROGRAMS = ["x = ", "print(", "if True:\nprint(1)", "  x = 1", "x = 1\n  y = 2", "def f(a, a): pass", "return 1", "break", "1 = x", "f(a=1, 2)", "x = 'abc", "a b", "x = 08", "for i in range(3) print(i)",
                "print 'x'", "if x = 1: pass", "def f(a=1, b): pass", "try:\n    pass", "else: pass", "\tx = 1\n        y = 2\n", "x = {1: 2, 3}", "continue", "a, b += 1", "f() = 1", "not", "x = [1, 2", "'''open"]
@@ -140,6 +142,8 @@ def test_tracebacks_name_the_way(server):
 def test_what_only_the_run_shows_is_said(server):
     answer = call(server, "print('é'.upper(), end='')\nprint('ß'.upper())", "compiled")
     assert answer["exit_code"] == 70 and "cannot do this" in answer["stderr"] and answer["stdout"] == "É"
+    nan = "n = float('nan')\nm = n * 1\nprint(n in [1.0, m], 5)"  # a double does not tell which nan it is
+    assert call(server, nan, "compiled")["exit_code"] == 70 and call(server, nan, "auto")["stdout"] == "False 5\n"
     auto = call(server, "print('é'.upper(), end='')\nprint('ß'.upper(), input())", "auto")  # once more, interpreted
     assert (auto["exit_code"], auto["stdout"], auto["stderr"]) == (0, "ÉSS Ada\n", "")
     assert call(server, "import sys\nsys.exit(70)", "auto")["exit_code"] == 70

@@ -254,6 +254,19 @@ def test_output_streams_as_events(front):
     assert (events[-1][0], events[-1][1]["exit_code"]) == ("result", 3) and "stdout" not in events[-1][1]
 
 
+@pytest.mark.parametrize("end, rest, code", [("print('ß'.upper(), input())\nprint(1 // 0)", "SS Ada\n", 1), ("print(1)", "1\n", 0), ("print(1)\nassert False", "1\n", 1)])
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_stream_in_mode_auto_is_of_one_run(front, merged, end, rest, code):
+    """Compiled Python that gives up is interpreted, and nobody sees that it began twice."""
+    lines = "".join(f"line {i}\n" for i in range(3000))
+    events = stream(front, f"for i in range(3000):\n    print('line', i)\n{end}", mode="auto", stdin="Ada\n", stderr_to_stdout=merged)
+    out, err = ("".join(d["text"] for kind, d in events if kind == which) for which in ("stdout", "stderr"))
+    if merged:
+        out, err = out[:len(lines + rest)], out[len(lines + rest):]
+    assert out == lines + rest and events[-1][1]["exit_code"] == code
+    assert err.startswith("Traceback") and "Error" in err and "cannot do this" not in err if code else err == ""
+
+
 def test_folders_of_runs_go_with_them(tmp_path):
     server = Server(tmp_path, http=True, env={"TMPDIR": str(tmp_path)})
     there = lambda: [p for p in tmp_path.iterdir() if p.name.startswith("polyagent-run")]  # noqa: E731

@@ -67,6 +67,16 @@ def test_limits_end_a_run_with_what_it_wrote(parameters, status, code, text):
         assert len(result["stdout"]) == 100000 and result["stdout_truncated"]
 
 
+def test_mode_auto_needs_no_server():
+    """What only the run shows to be beyond the compiler is interpreted, whoever runs it."""
+    code = "print('ß'.upper(), input())"
+    assert call("python_wasi_runner", {"code": code, "mode": "compiled", "stdin": "Ada\n"})["exit_code"] == 70
+    result = call("python_wasi_runner", {"code": code, "mode": "auto", "stdin": "Ada\n"})
+    assert (result["status"], result["exit_code"], result["stdout"], result["stderr"], result["exit"]) == ("OK", 0, "SS Ada\n", "", 0)
+    own = {"code": "print(1)\nraise SystemExit(70)", "mode": "auto", "interpreter_wasm_base64": encoded(PYTHON_WASM)}  # nothing was compiled
+    assert json.loads(run("tool", "python_wasi_runner", stdin=json.dumps(own)).out)["stdout"] == "1\n"
+
+
 def test_help_names_the_tools():
     text = run("tool", "--help").out
     assert all(f"  {name}\n" in text for name in ("code_executor", "python_wasi_runner", "javascript_wasi_runner"))

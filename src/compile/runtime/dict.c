@@ -27,7 +27,7 @@ uint32_t hash(V v) {
 }
 
 static bool same_key(const struct entry *e, V key, uint32_t h) {
-    return e->hash == h && e->key != UNDEF && (e->key == key || rt_equal(e->key, key));
+    return e->hash == h && e->key != UNDEF && same_item(e->key, key);
 }
 
 static void index_all(struct dict *d, uint32_t slots) {

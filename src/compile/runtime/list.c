@@ -247,7 +247,7 @@ static const V *items_of(V v) {
 /* -1: nowhere. */
 static int64_t position(V v, V wanted, int64_t from, int64_t to) {
     for (int64_t i = from; i < to && i < object(v)->size; i++) {
-        if (items_of(v)[i] == wanted || rt_equal(items_of(v)[i], wanted)) return i;
+        if (same_item(items_of(v)[i], wanted)) return i;
     }
     return -1;
 }

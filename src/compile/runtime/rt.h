@@ -324,6 +324,7 @@ bool slice_of(V start, V stop, V step, int64_t length, struct slice *out);
 /* ---- any values (value.c, show.c) */
 int32_t rt_truth(V v);
 int32_t rt_equal(V a, V b);
+bool same_item(V a, V b);
 enum order { LESS, LESS_EQUAL, GREATER, GREATER_EQUAL };
 int32_t rt_order(V a, V b, int32_t order);
 V rt_str(V v);

@@ -76,10 +76,17 @@ static int compare_numbers(V a, V b) {
     return rt_int_compare(int_of(a), int_of(b));
 }
 
+/* As items and keys are compared: the same object is equal to itself. A nan, then, is equal to some
+ * nans, and which those are a double does not tell. */
+bool same_item(V a, V b) {
+    if (is_float(a) && is_float(b) && as_float(a) != as_float(a) && as_float(b) != as_float(b))
+        unsupported("to tell one nan from another in a list, tuple or dict");
+    return a == b || rt_equal(a, b);
+}
+
 static bool equal_items(const V *a, const V *b, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
-        if (a[i] != b[i] && !rt_equal(a[i], b[i])) return false;
-        if (a[i] == b[i] && is_float(a[i])) continue; /* the same object: equal even if a nan */
+        if (!same_item(a[i], b[i])) return false;
     }
     return true;
 }
@@ -104,7 +111,7 @@ EXPORT(rt_equal) int32_t rt_equal(V a, V b) {
             const struct entry *e = &dict(a)->entry[i];
             if (e->key == UNDEF) continue;
             V other = dict_get(b, e->key);
-            if (other == UNDEF || (other != e->value && !rt_equal(e->value, other))) return 0;
+            if (other == UNDEF || !same_item(e->value, other)) return 0;
         }
         return 1;
     case RANGE: {
@@ -137,7 +144,7 @@ EXPORT(rt_order) int32_t rt_order(V a, V b, int32_t order) {
                 *y = type == LIST ? list(b)->item : tuple(b)->item;
         uint32_t size = object(a)->size < object(b)->size ? object(a)->size : object(b)->size;
         for (uint32_t i = 0; i < size; i++) {
-            if (x[i] != y[i] && !rt_equal(x[i], y[i])) return rt_order(x[i], y[i], order);
+            if (!same_item(x[i], y[i])) return rt_order(x[i], y[i], order);
         }
         return in_order((object(a)->size > object(b)->size) - (object(a)->size < object(b)->size),
                         order);
@@ -509,7 +516,7 @@ EXPORT(rt_contains) int32_t rt_contains(V v, V wanted) {
     case TUPLE: {
         const V *item = is_a(v, LIST) ? list(v)->item : tuple(v)->item;
         for (uint32_t i = 0; i < object(v)->size; i++) {
-            if (item[i] == wanted || rt_equal(item[i], wanted)) return 1;
+            if (same_item(item[i], wanted)) return 1;
         }
         return 0;
     }
@@ -534,7 +541,7 @@ EXPORT(rt_contains) int32_t rt_contains(V v, V wanted) {
     case ITERATOR: {
         V it = rt_iter(v);
         for (V item; !failed() && (item = rt_next(it)) != UNDEF;) {
-            if (rt_equal(item, wanted)) return 1;
+            if (same_item(item, wanted)) return 1;
         }
         return 0;
     }
