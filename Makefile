@@ -29,6 +29,7 @@ unit: all
 
 e2e: all interpreters $(VENV)/pytest build/go/grpcurl
 	@scripts/install-deps.sh chromium
+	@build/polyagent interpreter warm
 	@$(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/compile tests/hostile tests/fault
 
 # The same tests over a build with AddressSanitizer and UndefinedBehaviorSanitizer. The engine handles
@@ -38,6 +39,7 @@ SANITIZER_ENV := ASAN_OPTIONS=handle_segv=0:handle_sigill=0:handle_sigfpe=0:allo
 sanitize: build/asan/build.ninja interpreters $(VENV)/pytest
 	@ninja -C build/asan --quiet
 	@$(SANITIZER_ENV) $(call unit_tests,build/asan)
+	@$(SANITIZER_ENV) build/asan/src/polyagent interpreter warm
 	@$(SANITIZER_ENV) POLYAGENT_BUILD=build/asan $(VENV)/pytest -q -p no:cacheprovider tests/e2e tests/wasi tests/compile tests/hostile
 
 # cppcheck cannot follow the loops of <sys/queue.h>, of which supervisor and server are full, nor what never returns, as a

@@ -125,3 +125,8 @@ void huge_pages_for_data(void *low, size_t bytes) {
         if (!give_back_zeros((uint8_t *)at)) (void)madvise((void *)at, PAGE_BYTES, MADV_COLLAPSE);
     }
 }
+
+void huge_pages_to_come(void *low, size_t bytes) {
+    uintptr_t from = round_up((uintptr_t)low), to = ((uintptr_t)low + bytes) & ~(PAGE_BYTES - 1);
+    if (from < to) (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+}

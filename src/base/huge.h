@@ -16,4 +16,7 @@ void huge_pages_for_code(const void *low, const void *high);
  * back to the kernel instead, until somebody writes to them. */
 void huge_pages_for_data(void *low, size_t bytes);
 
+/* Memory that nobody has touched yet comes in huge pages when somebody does. */
+void huge_pages_to_come(void *low, size_t bytes);
+
 #endif

@@ -111,7 +111,7 @@ static void multiply(struct gen *g, uint32_t a, uint32_t b) {
     op_end(g);
 }
 
-/* Rounded down, as the rest is not negative: for b > 0. */
+/* For b > 0: rounded down, and so with a rest that is not negative. */
 static void divide(struct gen *g, uint32_t a, uint32_t b, bool rest) {
     uint32_t r = local_new(g, T_I64);
     push_any_big(g, a, b);
@@ -125,20 +125,22 @@ static void divide(struct gen *g, uint32_t a, uint32_t b, bool rest) {
     op_local(g, LOCAL_GET, a);
     op_local(g, LOCAL_GET, b);
     op(g, I64_REM_S);
-    op_local(g, LOCAL_TEE, r);
-    op_local(g, LOCAL_GET, r);
-    op_i64(g, 63);
-    op(g, I64_SHR_S);
-    op_local(g, LOCAL_GET, b);
-    op(g, I64_AND);
-    op(g, I64_ADD);
+    op_local(g, LOCAL_SET, r);
     if (!rest) {
-        op_local(g, LOCAL_SET, r);
         op_local(g, LOCAL_GET, a);
-        op_local(g, LOCAL_GET, r);
-        op(g, I64_SUB);
         op_local(g, LOCAL_GET, b);
         op(g, I64_DIV_S);
+    }
+    op_local(g, LOCAL_GET, r);
+    if (rest) op_local(g, LOCAL_GET, r);
+    op_i64(g, 63); /* -1 if the rest is negative */
+    op(g, I64_SHR_S);
+    if (rest) {
+        op_local(g, LOCAL_GET, b);
+        op(g, I64_AND);
+        op(g, I64_ADD);
+    } else {
+        op(g, I64_ADD);
         op_i64(g, 1);
         op(g, I64_SHL);
     }

@@ -179,6 +179,7 @@ struct variable {
     bool may_be_unset; /* somewhere it is read before it surely has a value */
     bool is_counted;   /* only ever set by a loop over a range: it is no big integer */
     bool is_parameter;
+    struct variable *captured; /* a parameter that no program has written: this one's value */
     bool is_set;               /* by other than its definition */
     struct function *constant; /* the function that a def makes it, for good */
     const char *module; /* "math" or "sys", if an import makes it that, or something of it: */
@@ -214,6 +215,7 @@ struct function {
     uint8_t *calls; /* of other functions, by number */
     uint8_t *reads; /* of shared variables, by number */
     struct node *definition;
+    struct use *uses; /* of its name */
 };
 
 /* parse.c: the body of u->source. */
@@ -225,6 +227,12 @@ struct node *parse_part(struct unit *u, const char *text, size_t size, uint32_t 
                         uint32_t column);
 /* names.c: which variable each name is. */
 void resolve_names(struct unit *u);
+struct variable *new_variable(struct unit *u, struct function *f, const char *name, uint32_t size);
+/* closures.c: what a function gets with each call, of the variables of those around it. */
+struct variable *capture(struct unit *u, struct function *f, struct variable *v,
+                         const struct node *at);
+void note_use(struct unit *u, struct function *user, struct node *name, struct node *call);
+void pass_captured(struct unit *u);
 /* defined.c: which may be read before they have a value. */
 void find_unset(struct unit *u);
 /* infer.c: the type of each variable, result and expression. */
@@ -232,6 +240,11 @@ void infer_types(struct unit *u);
 enum kind infer_binary(uint8_t operation, enum kind a, enum kind b, const struct node *exponent);
 /* fold.c: constants. */
 void fold_constants(struct unit *u);
+
+/* An argument that no program has written: the value of a captured variable. */
+static inline bool is_captured(const struct node *argument) {
+    return argument->kind == N_KEYWORD && argument->text[0] == '=';
+}
 
 static inline bool text_is(const char *text, uint32_t size, const char *word) {
     size_t length = __builtin_strlen(word);

@@ -54,7 +54,8 @@ static void match(struct gen *g, const struct node *call, const struct function 
             given[i] = argument->a;
             continue;
         }
-        if (p == NULL) refuse_node(g, call, "the function takes fewer arguments");
+        if (p == NULL || p->variable->captured != NULL)
+            refuse_node(g, call, "the function takes fewer arguments");
         given[at++] = argument;
         p = p->next;
     }
@@ -74,7 +75,7 @@ static void push_arguments(struct gen *g, struct node *call, const struct functi
     match(g, call, f, given);
     bool named = false;
     for (const struct node *argument = call->b; argument != NULL; argument = argument->next)
-        named |= argument->kind == N_KEYWORD;
+        named |= argument->kind == N_KEYWORD && !is_captured(argument);
     for (const struct parameter *p = f->parameters; p != NULL; p = p->next, count++) {
         nodes[count] = given[count];
         forms[count] = form_of((enum kind)p->variable->type);

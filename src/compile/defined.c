@@ -88,6 +88,11 @@ static void set_target(struct walk *w, struct node *target) {
     }
 }
 
+static bool is_literal(const struct node *node) {
+    return node->kind == N_INT || node->kind == N_FLOAT || node->kind == N_STRING ||
+           node->kind == N_NONE || node->kind == N_TRUE || node->kind == N_FALSE;
+}
+
 static void visit_list(struct walk *w, struct node *node) {
     for (; node != NULL; node = node->next)
         visit(w, node);
@@ -111,6 +116,14 @@ static void visit(struct walk *w, struct node *node) {
         if (!node->is_inline) return;
         for (struct node *name = node->b; name != NULL; name = name->next)
             set(w, name->variable);
+        visit(w, node->a);
+        return;
+    case N_KEYWORD:
+        if (is_captured(node) && node->a->variable->owner == w->function &&
+            !has(w, node->a->variable))
+            refuse_at(w->unit, node->line, node->column,
+                      "'%.*s' may have no value yet: such closures are not supported",
+                      (int)node->a->size, node->a->text);
         visit(w, node->a);
         return;
     case N_CALL:
@@ -199,9 +212,11 @@ static void statement(struct walk *w, struct node *node) {
         for (struct parameter *p = node->function->parameters; p != NULL; p = p->next) {
             if (p->value != NULL) visit(w, p->value);
             if (p->standard != NULL && w->function == w->unit->functions) set(w, p->standard);
-            if (p->standard != NULL && w->function != w->unit->functions)
+            /* It has one place, whichever call of the function around it made this one. */
+            if (p->standard != NULL && w->function != w->unit->functions && !is_literal(p->value))
                 refuse_at(w->unit, node->line, node->column,
-                          "a default of a function within a function is not supported");
+                          "a default that is calculated, of a function within a function, is not "
+                          "supported");
         }
         set(w, node->variable);
         break;

@@ -1,6 +1,5 @@
 /* Which variable each name means (The Python Language Reference, 4.2). A function may use its own
- * variables, those of the program, and functions of those around it; what would need a closure is
- * refused. */
+ * variables, those of the program, and what closures.c can give it of those around it. */
 #include "compile/ast.h"
 
 #include <string.h>
@@ -33,8 +32,7 @@ static struct variable *find_own(const struct function *f, const char *name, uin
     return NULL;
 }
 
-static struct variable *new_variable(struct unit *u, struct function *f, const char *name,
-                                     uint32_t size) {
+struct variable *new_variable(struct unit *u, struct function *f, const char *name, uint32_t size) {
     struct variable *v = unit_allocate(u, sizeof *v);
     if (f->variable_count >= MAX_NAMES)
         refuse_at(u, 0, 0, "more than %d names are not supported", MAX_NAMES);
@@ -194,10 +192,7 @@ static struct variable *look_up(struct resolver *r, const struct node *at) {
         for (struct function *f = r->function->outer; f != NULL && f != program; f = f->outer) {
             v = find_own(f, at->text, at->size);
             if (v == NULL) continue;
-            if (v->constant != NULL) return v;
-            refuse_at(r->unit, at->line, at->column,
-                      "'%.*s' belongs to the function around this one: closures are not supported",
-                      (int)at->size, at->text);
+            return v->constant != NULL ? v : capture(r->unit, r->function, v, at);
         }
     }
     struct variable *v = find_own(program, at->text, at->size);
@@ -311,16 +306,26 @@ static void resolve_lambda(struct resolver *r, struct node *node) {
     r->bindings = outer;
 }
 
+static void resolve_name(struct resolver *r, struct node *name, struct node *call) {
+    name->variable = look_up(r, name);
+    if (name->variable != NULL && name->variable->constant != NULL)
+        note_use(r->unit, r->function, name, call);
+}
+
 static void resolve(struct resolver *r, struct node *node) {
     if (node == NULL) return;
     switch (node->kind) {
-    case N_NAME: node->variable = look_up(r, node); return;
+    case N_NAME: resolve_name(r, node, NULL); return;
     case N_LIST_OF:
     case N_DICT_OF:
     case N_GENERATOR: resolve_comprehension(r, node); return;
     case N_LAMBDA: resolve_lambda(r, node); return;
     case N_CALL:
-        resolve(r, node->a);
+        if (node->a->kind == N_NAME) {
+            resolve_name(r, node->a, node);
+        } else {
+            resolve(r, node->a);
+        }
         find_inline(node);
         resolve_list(r, node->b);
         return;
@@ -424,4 +429,5 @@ void resolve_names(struct unit *u) {
     declare_all(&r, u->body);
     resolve_list(&r, u->body);
     check_annotations(u);
+    pass_captured(u);
 }

@@ -4,9 +4,14 @@
  * error. */
 #include "sandbox/engine.h"
 
+#include "base/huge.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+
+/* What grows by so much at once will be used. */
+enum { HUGE_GROWTH_BYTES = 4 << 20 };
 
 struct linear_memory {
     struct guest_memory guest; /* first: the WASI host reads it */
@@ -37,6 +42,8 @@ static wasmtime_error_t *grow_memory(void *env, size_t new_size) {
         engine->memory_refused = true; /* RLIMIT_DATA, or the host has no more */
         return wasmtime_error_new("the host refuses more memory");
     }
+    if (old_size > 0 && new_size - old_size >= HUGE_GROWTH_BYTES)
+        huge_pages_to_come(memory->guest.base + old_size, new_size - old_size);
     memory->guest.size_bytes = new_size;
     if (new_size > *engine->peak_memory_bytes) *engine->peak_memory_bytes = new_size;
     return NULL;

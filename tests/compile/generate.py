@@ -137,11 +137,23 @@ class Generator:
         for kind, value in (("i", "p"), ("f", "0.5"), ("s", "'x'"), ("l", "[1, 2]"), ("d", "{}")):
             for name in NAMES:
                 self.out(f"{kind}_{name} = {value}")
+        outer, self.functions = self.functions, list(self.functions)
+        for inner in range(self.random.randrange(3)):
+            self.closure(inner)
         for _ in range(3):
             self.statement(1)
         self.out(f"return {self.pick(self.integer(1), 'p', 'i_a')}")
         self.depth -= 1
-        self.functions.append((f"g{number}", count))
+        self.functions = [*outer, (f"g{number}", count)]
+
+    def closure(self, number):
+        """It reads the variables of the function around it, and calls those before it."""
+        self.out(f"def h{number}(t, u={self.random.randrange(9)}):")
+        self.depth += 1
+        self.out(self.pick(f"l_a.append({self.integer(2)})", f"print({self.string(1)}, {self.real(1)})", f"d_b[t % 5] = {self.integer(2)}", "pass"))
+        self.out(f"return ({self.integer(1)}) % 1000 + t * u{f' + h{number - 1}(u=3, t=t)' if number else ''}")
+        self.depth -= 1
+        self.functions.append((f"h{number}", 1))
 
     def program(self):
         self.out("import math")

@@ -89,6 +89,8 @@ static void add_to_sum(struct sum *sum, V item) {
     sum->value = rt_binary(sum->value, item, ADD);
 }
 
+enum { FEW = 4096 }; /* times 48 bits */
+
 EXPORT(rt_sum) V rt_sum(V v, V start) {
     struct sum sum = {.value = start == UNDEF ? BOX(TAG_INT, 0) : start};
     if (is_a(sum.value, STR))
@@ -96,17 +98,22 @@ EXPORT(rt_sum) V rt_sum(V v, V start) {
     if (!is_int(sum.value)) sum.phase = is_float(sum.value) ? FLOATS : ANYTHING;
     if (is_a(v, LIST)) {
         const V *item = list(v)->item;
-        uint32_t i = 0;
+        uint32_t i = 0, size = object(v)->size;
         int64_t total = 0; /* of as many small integers and bools as there are in front */
         const int64_t far = (int64_t)1 << 61;
-        for (; sum.phase == INTEGERS && i < object(v)->size && total < far && total > -far; i++) {
-            if (tag(item[i]) == TAG_INT) {
-                total += small(item[i]);
-            } else if (item[i] == TRUE || item[i] == FALSE) {
-                total += item[i] == TRUE;
-            } else {
-                break;
+        while (sum.phase == INTEGERS && total < far && total > -far) {
+            uint32_t stop = size - i > FEW ? i + FEW : size; /* so many cannot go too far */
+            for (; i < stop; i++) {
+                V bit = item[i] - FALSE;
+                if (bit <= 1) { /* or TRUE, the next */
+                    total += (int64_t)bit;
+                } else if (tag(item[i]) == TAG_INT) {
+                    total += small(item[i]);
+                } else {
+                    break;
+                }
             }
+            if (i < stop || i == size) break;
         }
         if (i > 0) sum.value = box_int(rt_int_add(int_of(sum.value), of_int64(total)));
         for (; i < object(v)->size && !failed(); i++)

@@ -302,6 +302,7 @@ EXPORT(rt_items_add) V rt_items_add(V a, V b) {
     return out;
 }
 
+enum { REPEATED = 1024 };
 EXPORT(rt_items_repeat) V rt_items_repeat(V v, int64_t times) {
     uint32_t size = object(v)->size;
     if (times < 0) times = 0;
@@ -310,8 +311,13 @@ EXPORT(rt_items_repeat) V rt_items_repeat(V v, int64_t times) {
     V out = is_a(v, LIST) ? list_new(count) : tuple_new(count);
     V *to = is_a(v, LIST) ? list(out)->item : tuple(out)->item;
     if (count > 0) __builtin_memcpy(to, items_of(v), size * sizeof(V));
-    for (uint32_t done = size; done < count; done *= 2) /* twice as much each time */
-        __builtin_memcpy(to + done, to, (done * 2 <= count ? done : count - done) * sizeof(V));
+    /* Twice as much each time, but no more than what stays in the cache. */
+    uint32_t most = size < REPEATED ? REPEATED / (size > 0 ? size : 1) * size : size;
+    for (uint32_t done = size, more; done < count; done += more) {
+        more = done < most ? done : most;
+        if (more > count - done) more = count - done;
+        __builtin_memcpy(to + done, to, more * sizeof(V));
+    }
     object(out)->size = count;
     return out;
 }
