@@ -115,6 +115,8 @@ def main(path, out):
                 calls.append((at, target))
             code += body
         write("static const struct runtime_function runtime_functions[] = {\n" + "\n".join(rows) + "\n};")
+        named = sorted((name.encode(), number) for number, name in exports.items() if number >= len(imports))
+        write("static const uint32_t runtime_by_name[] = {\n    " + ", ".join(str(number) for _, number in named) + ",\n};")
         write("static const struct runtime_call runtime_calls[] = {\n" + "\n".join(f"    {{{at}, {target}}}," for at, target in calls) + "\n};")
 
         def array(name, content):

@@ -29,6 +29,7 @@ struct unit {
     bool calls_values;              /* functions that variables hold */
     bool has_handlers, catches_all; /* catches_all: with a bare except, or a finally */
     struct node *annotations;       /* that are evaluated */
+    struct variable **by_name;      /* names.c: a hash table */
     int depth;                      /* of what is being parsed */
 };
 
@@ -188,7 +189,7 @@ struct variable {
     uint32_t number; /* for analyses: within its owner */
     int32_t place;   /* a local, a global, or an offset in the frame: code.c */
     int32_t spill;   /* an offset in the frame, for integers that may be big; -1: none */
-    struct variable *next, *next_shared;
+    struct variable *next, *next_shared, *next_by_name, *next_spilled;
 };
 
 struct parameter {
@@ -205,15 +206,15 @@ struct function {
     struct node *body;
     struct parameter *parameters;
     uint32_t parameter_count;
-    struct variable *variables;
+    struct variable *variables, *last_variable;
     uint32_t variable_count;
     struct node *globals; /* names that are declared so */
     uint8_t result;       /* enum kind */
     bool is_value;        /* used other than by calling it */
     uint32_t table_index;
     bool is_reached;
-    uint8_t *calls; /* of other functions, by number */
-    uint8_t *reads; /* of shared variables, by number */
+    uint64_t *calls; /* of other functions: a set of their numbers (defined.c) */
+    uint64_t *reads; /* of shared variables, likewise */
     struct node *definition;
     struct use *uses; /* of its name */
 };
@@ -228,6 +229,11 @@ struct node *parse_part(struct unit *u, const char *text, size_t size, uint32_t 
 /* names.c: which variable each name is. */
 void resolve_names(struct unit *u);
 struct variable *new_variable(struct unit *u, struct function *f, const char *name, uint32_t size);
+/* NULL: the function has none of that name. */
+struct variable *find_own(struct unit *u, const struct function *f, const char *name,
+                          uint32_t size);
+/* annotation.c */
+void check_annotations(struct unit *u);
 /* closures.c: what a function gets with each call, of the variables of those around it. */
 struct variable *capture(struct unit *u, struct function *f, struct variable *v,
                          const struct node *at);

@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* Of one function; of all calls together. */
+enum { MAX_CAPTURED = 24, MAX_PASSED = 20000 };
+
 /* Of a function by its name. */
 struct use {
     struct function *user;
@@ -23,9 +26,16 @@ static _Noreturn void refuse(struct unit *u, const struct node *at, const struct
 struct variable *capture(struct unit *u, struct function *f, struct variable *v,
                          const struct node *at) {
     struct parameter **last = &f->parameters;
+    unsigned count = 0;
     for (; *last != NULL; last = &(*last)->next) {
         if ((*last)->variable->captured == v) return (*last)->variable;
+        count += (*last)->variable->captured != NULL;
     }
+    if (count >= MAX_CAPTURED)
+        refuse_at(
+            u, at->line, at->column,
+            "a function that reads more than %d variables of those around it is not supported",
+            MAX_CAPTURED);
     if (f->definition->kind != S_DEF || v->module != NULL) refuse(u, at, v);
     struct parameter *parameter = *last = unit_allocate(u, sizeof *parameter);
     parameter->variable = new_variable(u, f, v->name, v->name_size);
@@ -56,30 +66,32 @@ static void spread(struct unit *u, const struct function *f, struct variable *ca
     }
 }
 
-/* A name that no program can write. */
-static const char *hidden(struct unit *u, const struct variable *v) {
-    char *name = unit_allocate(u, v->name_size + 1);
-    name[0] = '=';
-    memcpy(name + 1, v->name, v->name_size);
-    return name;
-}
-
 static void add_argument(struct unit *u, const struct use *use, const struct variable *parameter) {
     struct node **last = &use->call->b;
     while (*last != NULL)
         last = &(*last)->next;
     struct node *value = ast_new(u, N_NAME, use->call->line, use->call->column);
-    value->text = parameter->name;
-    value->size = parameter->name_size;
+    value->text = parameter->name + 1;
+    value->size = parameter->name_size - 1;
     value->variable = there(u, use, parameter->captured);
     *last = ast_new(u, N_KEYWORD, use->call->line, use->call->column);
-    (*last)->text = hidden(u, parameter);
-    (*last)->size = parameter->name_size + 1;
+    (*last)->text = parameter->name;
+    (*last)->size = parameter->name_size;
     (*last)->a = value;
+}
+
+/* A name that no program can write. */
+static void hide(struct unit *u, struct variable *v) {
+    char *name = unit_allocate(u, v->name_size + 1);
+    name[0] = '=';
+    memcpy(name + 1, v->name, v->name_size++);
+    v->name = name;
 }
 
 void pass_captured(struct unit *u) {
     const struct parameter *p;
+    const struct use *use;
+    unsigned passed = 0;
     for (const struct function *f = u->functions; f != NULL; f = f->next) {
         for (p = f->parameters; p != NULL; p = p->next) {
             if (p->variable->captured != NULL) spread(u, f, p->variable->captured);
@@ -87,19 +99,16 @@ void pass_captured(struct unit *u) {
     }
     for (const struct function *f = u->functions; f != NULL; f = f->next) {
         for (p = f->parameters; p != NULL; p = p->next) {
-            for (const struct use *use = f->uses; use != NULL; use = use->next) {
-                if (p->variable->captured == NULL) break;
+            if (p->variable->captured == NULL) continue;
+            for (use = f->uses; use != NULL; use = use->next) {
                 if (use->call == NULL) refuse(u, use->name, p->variable);
-                add_argument(u, use, p->variable);
+                if (++passed > MAX_PASSED)
+                    refuse_at(u, use->call->line, use->call->column,
+                              "so many calls of closures are not supported");
             }
-        }
-    }
-    for (struct function *f = u->functions; f != NULL; f = f->next) {
-        for (p = f->parameters; p != NULL; p = p->next) {
-            struct variable *v = p->variable;
-            if (v->captured == NULL) continue;
-            v->name = hidden(u, v);
-            v->name_size++;
+            hide(u, p->variable);
+            for (use = f->uses; use != NULL; use = use->next)
+                add_argument(u, use, p->variable);
         }
     }
 }

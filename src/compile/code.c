@@ -157,10 +157,8 @@ void keep_integer(struct gen *g, enum opcode get, uint32_t place, uint32_t slot)
 }
 
 void spill_integers(struct gen *g) {
-    for (const struct variable *v = g->function->variables; v != NULL; v = v->next) {
-        if (v->spill >= 0 && !v->is_shared)
-            keep_integer(g, LOCAL_GET, (uint32_t)v->place, (uint32_t)v->spill);
-    }
+    for (const struct variable *v = g->spilled; v != NULL; v = v->next_spilled)
+        keep_integer(g, LOCAL_GET, (uint32_t)v->place, (uint32_t)v->spill);
 }
 
 void safepoint(struct gen *g) {

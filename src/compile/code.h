@@ -58,6 +58,7 @@ struct gen {
     uint32_t free_locals[3][32], free_count[3]; /* by type: i32, i64, f64 */
     uint32_t frame;                             /* the local that holds where it is */
     uint32_t slots, most_slots;                 /* in bytes from its start */
+    struct variable *spilled;                   /* locals that have a place there besides */
     int depth;                                  /* of blocks */
     int failure_depth;                          /* where an error goes */
     int guards;                                 /* finally clauses around */

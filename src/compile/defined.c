@@ -5,14 +5,36 @@
 
 #include <string.h>
 
+/* Sets of small numbers. */
+#define SET_WORDS(count) ((count) / 64 + 1)
+
+static bool set_has(const uint64_t *set, uint32_t number) {
+    return set[number / 64] >> number % 64 & 1;
+}
+
+static void set_add(uint64_t *set, uint32_t number) {
+    set[number / 64] |= UINT64_C(1) << number % 64;
+}
+
+static void set_remove(uint64_t *set, uint32_t number) {
+    set[number / 64] &= ~(UINT64_C(1) << number % 64);
+}
+
+static void add_all(uint64_t *into, const uint64_t *from, uint32_t count) {
+    for (uint32_t i = 0; i < SET_WORDS(count); i++)
+        into[i] |= from[i];
+}
+
 /* What surely has a value here. Dead: nothing comes here, and so everything has. */
 struct state {
-    uint8_t *set;
+    uint64_t *set;
     bool dead;
 };
 
 struct walk {
     struct unit *unit;
+    struct variable **shared; /* of the program, by number */
+    uint64_t *told;           /* those that are known to be read too early somewhere */
     struct function *function;
     struct state state;
     struct state *breaks; /* of the loop around */
@@ -22,30 +44,39 @@ static void visit_body(struct walk *w, struct node *body);
 static void visit(struct walk *w, struct node *node);
 
 static struct state copy(struct walk *w) {
-    struct state out = {.set = unit_allocate(w->unit, w->function->variable_count + 1),
-                        .dead = w->state.dead};
-    memcpy(out.set, w->state.set, w->function->variable_count);
+    size_t bytes = SET_WORDS(w->function->variable_count) * sizeof *w->state.set;
+    struct state out = {.set = unit_allocate(w->unit, bytes), .dead = w->state.dead};
+    memcpy(out.set, w->state.set, bytes);
     return out;
 }
 
 static void meet(struct walk *w, struct state *into, const struct state *other) {
     if (other->dead) return;
-    for (uint32_t i = 0; i < w->function->variable_count; i++)
-        into->set[i] = into->dead ? other->set[i] : into->set[i] && other->set[i];
+    for (uint32_t i = 0; i < SET_WORDS(w->function->variable_count); i++)
+        into->set[i] = other->set[i] & (into->dead ? ~UINT64_C(0) : into->set[i]);
     into->dead = false;
 }
 
 static bool has(const struct walk *w, const struct variable *v) {
-    return w->state.dead || w->state.set[v->number];
+    return w->state.dead || set_has(w->state.set, v->number);
+}
+
+static _Noreturn void refuse_undefined(struct walk *w, const struct variable *v,
+                                       const struct node *at) {
+    refuse_at(w->unit, at->line, at->column, "'%.*s' may be used before it is defined",
+              (int)v->name_size, v->name);
 }
 
 static void require_reads(struct walk *w, const struct function *callee, const struct node *at) {
-    for (struct variable *v = w->unit->functions->variables; v != NULL; v = v->next) {
-        if (!callee->reads[v->number] || has(w, v)) continue;
-        if (v->constant != NULL || v->module != NULL)
-            refuse_at(w->unit, at->line, at->column, "'%.*s' may be used before it is defined",
-                      (int)v->name_size, v->name);
-        v->may_be_unset = true;
+    if (w->state.dead) return;
+    for (uint32_t i = 0; i < SET_WORDS(w->unit->functions->variable_count); i++) {
+        uint64_t missing = callee->reads[i] & ~w->state.set[i] & ~w->told[i];
+        w->told[i] |= missing;
+        for (; missing != 0; missing &= missing - 1) {
+            struct variable *v = w->shared[i * 64 + (uint32_t)__builtin_ctzll(missing)];
+            if (v->constant != NULL || v->module != NULL) refuse_undefined(w, v, at);
+            v->may_be_unset = true;
+        }
     }
 }
 
@@ -65,14 +96,12 @@ static void call(struct walk *w, const struct node *node) {
 static void read(struct walk *w, struct node *node) {
     struct variable *v = node->variable;
     if (v == NULL || v->owner != w->function || has(w, v)) return;
-    if (v->constant != NULL || v->module != NULL)
-        refuse_at(w->unit, node->line, node->column, "'%.*s' may be used before it is defined",
-                  (int)v->name_size, v->name);
+    if (v->constant != NULL || v->module != NULL) refuse_undefined(w, v, node);
     v->may_be_unset = true;
 }
 
 static void set(struct walk *w, const struct variable *v) {
-    if (v != NULL && v->owner == w->function) w->state.set[v->number] = 1;
+    if (v != NULL && v->owner == w->function) set_add(w->state.set, v->number);
 }
 
 static void set_target(struct walk *w, struct node *target) {
@@ -170,15 +199,14 @@ static void try_statement(struct walk *w, struct node *node) {
         set(w, handler->variable);
         visit_body(w, handler->b);
         if (handler->variable != NULL && handler->variable->owner == w->function)
-            w->state.set[handler->variable->number] = 0;
+            set_remove(w->state.set, handler->variable->number);
         meet(w, &after, &w->state);
     }
     if (node->d != NULL) {
         w->state = before;
         w->state = copy(w);
         visit_body(w, node->d);
-        for (uint32_t i = 0; i < w->function->variable_count; i++)
-            after.set[i] |= w->state.set[i];
+        add_all(after.set, w->state.set, w->function->variable_count);
         after.dead |= w->state.dead;
     }
     w->state = after;
@@ -269,11 +297,11 @@ static void note(struct unit *u, struct function *f, struct node *node, bool cal
         }
         if (node->kind == N_NAME && node->variable != NULL) {
             struct variable *v = node->variable;
-            if (v->owner == u->functions) f->reads[v->number] = 1;
+            if (v->owner == u->functions) set_add(f->reads, v->number);
             if (v->constant != NULL) {
-                f->calls[v->constant->number] = 1;
+                set_add(f->calls, v->constant->number);
                 for (const struct parameter *p = v->constant->parameters; p != NULL; p = p->next) {
-                    if (p->standard != NULL) f->reads[p->standard->number] = 1;
+                    if (p->standard != NULL) set_add(f->reads, p->standard->number);
                 }
                 if (!called) v->constant->is_value = true;
             }
@@ -288,7 +316,7 @@ static void note(struct unit *u, struct function *f, struct node *node, bool cal
         if (node->kind == N_CALL && node->a->kind != N_ATTRIBUTE &&
             (node->a->kind != N_NAME ||
              (node->a->variable != NULL && node->a->variable->constant == NULL)))
-            f->calls[u->function_count] = 1; /* of whatever is a value */
+            set_add(f->calls, u->function_count); /* of whatever is a value */
         note(u, f, node->a, node->kind == N_CALL && node->a->next == NULL);
         if (node->kind != N_LAMBDA) note(u, f, node->b, false);
         note(u, f, node->c, false);
@@ -296,40 +324,46 @@ static void note(struct unit *u, struct function *f, struct node *node, bool cal
     }
 }
 
-static bool add_all(uint8_t *into, const uint8_t *from, uint32_t count) {
-    bool more = false;
-    for (uint32_t i = 0; i < count; i++) {
-        if (from[i] && !into[i]) into[i] = more = true;
-    }
-    return more;
-}
-
+/* By way of each in turn (S. Warshall, "A Theorem on Boolean Matrices"). */
 static void close_over(struct unit *u) {
-    for (bool more = true; more;) {
-        more = false;
-        for (struct function *f = u->functions->next; f != NULL; f = f->next) {
-            for (const struct function *g = u->functions->next; g != NULL; g = g->next) {
-                if (!f->calls[g->number] && !(f->calls[u->function_count] && g->is_value)) continue;
-                more |= add_all(f->calls, g->calls, u->function_count + 1);
-                more |= add_all(f->reads, g->reads, u->functions->variable_count);
-            }
+    struct function *f;
+    for (f = u->functions->next; f != NULL; f = f->next) {
+        if (!set_has(f->calls, u->function_count)) continue;
+        for (const struct function *g = u->functions->next; g != NULL; g = g->next) {
+            if (g->is_value) set_add(f->calls, g->number);
+        }
+    }
+    for (const struct function *by = u->functions->next; by != NULL; by = by->next) {
+        for (f = u->functions->next; f != NULL; f = f->next) {
+            if (f == by || !set_has(f->calls, by->number)) continue;
+            add_all(f->calls, by->calls, u->function_count + 1);
+            add_all(f->reads, by->reads, u->functions->variable_count);
         }
     }
 }
 
 void find_unset(struct unit *u) {
     for (struct function *f = u->functions; f != NULL; f = f->next) {
-        f->calls = unit_allocate(u, u->function_count + 1);
-        f->reads = unit_allocate(u, u->functions->variable_count + 1);
+        f->calls = unit_allocate(u, SET_WORDS(u->function_count + 1) * sizeof *f->calls);
+        f->reads = unit_allocate(u, SET_WORDS(u->functions->variable_count) * sizeof *f->reads);
     }
     note(u, u->functions, u->body, false);
     close_over(u);
+    uint32_t count = u->functions->variable_count;
+    struct variable **shared = unit_allocate(u, (count + 1) * sizeof(struct variable *));
+    uint64_t *told = unit_allocate(u, SET_WORDS(count) * sizeof *told);
+    for (struct variable *v = u->functions->variables; v != NULL; v = v->next)
+        shared[v->number] = v;
     for (struct function *f = u->functions; f != NULL; f = f->next) {
         if (!f->is_reached) continue;
-        struct walk w = {
-            .unit = u, .function = f, .state.set = unit_allocate(u, f->variable_count + 1)};
+        size_t bytes = SET_WORDS(f->variable_count) * sizeof(uint64_t);
+        struct walk w = {.unit = u,
+                         .shared = shared,
+                         .told = told,
+                         .function = f,
+                         .state.set = unit_allocate(u, bytes)};
         for (const struct parameter *p = f->parameters; p != NULL; p = p->next)
-            w.state.set[p->variable->number] = 1;
+            set_add(w.state.set, p->variable->number);
         visit_body(&w, f->body);
         if (f->definition != NULL && f->definition->kind == N_LAMBDA) visit(&w, f->definition->a);
     }

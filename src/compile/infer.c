@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { MAX_ROUNDS = 40 };
+
 struct inference {
     struct unit *unit;
     struct function *function;
@@ -419,10 +421,23 @@ static void drop_counted(struct node *node) {
     }
 }
 
+/* What types depend on one another in so long a row that it takes as many rounds is not worth it:
+ * anything, then. */
+static void give_up(struct inference *in) {
+    for (struct function *f = in->unit->functions; f != NULL; f = f->next) {
+        in->function = f;
+        if (f != in->unit->functions) add_result(in, K_ANY);
+        for (struct variable *v = f->variables; v != NULL; v = v->next) {
+            if (v->constant == NULL && v->module == NULL) add(in, v, K_ANY);
+        }
+    }
+}
+
 void infer_types(struct unit *u) {
     struct inference in = {.unit = u, .changed = true};
     for (int round = 0; in.changed; round++) {
         in.changed = false;
+        if (round == MAX_ROUNDS) give_up(&in);
         for (struct function *f = u->functions; f != NULL; f = f->next) {
             if (!f->is_reached) continue;
             in.function = f;

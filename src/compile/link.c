@@ -37,12 +37,15 @@ uint32_t runtime_failure(void) {
     return RUNTIME_FAILURE;
 }
 
+static int by_name(const void *name, const void *number) {
+    return strcmp(name, runtime_functions[*(const uint32_t *)number].name);
+}
+
 uint32_t runtime_number(const char *name) {
-    for (uint32_t i = RUNTIME_IMPORTS; i < RUNTIME_FUNCTIONS; i++) {
-        if (runtime_functions[i].name != NULL && strcmp(runtime_functions[i].name, name) == 0)
-            return i;
-    }
-    return UINT32_MAX;
+    const uint32_t *found =
+        bsearch(name, runtime_by_name, sizeof runtime_by_name / sizeof *runtime_by_name,
+                sizeof *runtime_by_name, by_name);
+    return found != NULL ? *found : UINT32_MAX;
 }
 
 struct linker {

@@ -18,6 +18,8 @@ struct resolver {
     struct binding *bindings;
 };
 
+enum { MAX_GLOBALS = 200 };
+
 static void resolve(struct resolver *r, struct node *node);
 static void resolve_list(struct resolver *r, struct node *node);
 
@@ -25,15 +27,30 @@ static bool same(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
     return a_size == b_size && memcmp(a, b, a_size) == 0;
 }
 
-static struct variable *find_own(const struct function *f, const char *name, uint32_t size) {
-    for (struct variable *v = f->variables; v != NULL; v = v->next) {
-        if (same(v->name, v->name_size, name, size)) return v;
+/* Of a function's name: where its variable is, after others by chance. The ends of a long name will
+ * do (P. Vo's hash of FNV-1a). */
+static struct variable **bucket(struct unit *u, const struct function *f, const char *name,
+                                uint32_t size) {
+    enum { BUCKETS = 4096, ENDS = 16 };
+    uint32_t hash = (2166136261U ^ f->number ^ size << 16) * 16777619;
+    if (u->by_name == NULL) u->by_name = unit_allocate(u, BUCKETS * sizeof *u->by_name);
+    for (uint32_t i = 0; i < size; i++) {
+        if (i == ENDS && size > 2 * ENDS) i = size - ENDS;
+        hash = (hash ^ (unsigned char)name[i]) * 16777619;
     }
-    return NULL;
+    return &u->by_name[hash % BUCKETS];
+}
+
+struct variable *find_own(struct unit *u, const struct function *f, const char *name,
+                          uint32_t size) {
+    struct variable *v = *bucket(u, f, name, size);
+    while (v != NULL && (v->owner != f || !same(v->name, v->name_size, name, size)))
+        v = v->next_by_name;
+    return v;
 }
 
 struct variable *new_variable(struct unit *u, struct function *f, const char *name, uint32_t size) {
-    struct variable *v = unit_allocate(u, sizeof *v);
+    struct variable *v = unit_allocate(u, sizeof *v), **there = bucket(u, f, name, size);
     if (f->variable_count >= MAX_NAMES)
         refuse_at(u, 0, 0, "more than %d names are not supported", MAX_NAMES);
     v->name = name;
@@ -41,10 +58,10 @@ struct variable *new_variable(struct unit *u, struct function *f, const char *na
     v->owner = f;
     v->number = f->variable_count++;
     v->place = v->spill = -1;
-    struct variable **last = &f->variables;
-    while (*last != NULL)
-        last = &(*last)->next;
-    *last = v;
+    v->next_by_name = *there;
+    *there = v;
+    *(f->last_variable != NULL ? &f->last_variable->next : &f->variables) = v;
+    f->last_variable = v;
     return v;
 }
 
@@ -62,7 +79,7 @@ static struct variable *declare(struct resolver *r, const char *name, uint32_t s
     if (f != program && is_global(f, name, size)) {
         f = program;
     }
-    struct variable *v = find_own(f, name, size);
+    struct variable *v = find_own(r->unit, f, name, size);
     if (v == NULL) v = new_variable(r->unit, f, name, size);
     if (f != r->function) v->is_shared = true;
     return v;
@@ -98,7 +115,7 @@ static struct variable *declare_constant(struct resolver *r, const struct node *
 static void declare_import(struct resolver *r, struct node *node) {
     const char *module = text_is(node->text, node->size, "math") ? "math" : "sys";
     if (node->b != NULL) {
-        struct variable *v = find_own(r->function, node->b->text, node->b->size);
+        struct variable *v = find_own(r->unit, r->function, node->b->text, node->b->size);
         if (v != NULL && v->module == module && v->member == NULL) return; /* once more */
         declare_constant(r, node, node->b)->module = module;
         return;
@@ -140,8 +157,12 @@ static void declare_globals(struct resolver *r, struct node *body) {
     for (struct node *s = body; s != NULL; s = s->next) {
         if (s->kind == S_GLOBAL && r->function != r->unit->functions) {
             struct node **last = &r->function->globals;
-            while (*last != NULL)
-                last = &(*last)->next;
+            for (unsigned count = 0; *last != NULL; last = &(*last)->next) {
+                if (++count > MAX_GLOBALS)
+                    refuse_at(r->unit, s->line, s->column,
+                              "more than %d global names of a function are not supported",
+                              MAX_GLOBALS);
+            }
             *last = s->a;
             s->a = NULL;
         }
@@ -187,15 +208,15 @@ static struct variable *look_up(struct resolver *r, const struct node *at) {
     }
     struct function *program = r->unit->functions;
     if (r->function != program && !is_global(r->function, at->text, at->size)) {
-        struct variable *v = find_own(r->function, at->text, at->size);
+        struct variable *v = find_own(r->unit, r->function, at->text, at->size);
         if (v != NULL) return v;
         for (struct function *f = r->function->outer; f != NULL && f != program; f = f->outer) {
-            v = find_own(f, at->text, at->size);
+            v = find_own(r->unit, f, at->text, at->size);
             if (v == NULL) continue;
             return v->constant != NULL ? v : capture(r->unit, r->function, v, at);
         }
     }
-    struct variable *v = find_own(program, at->text, at->size);
+    struct variable *v = find_own(r->unit, program, at->text, at->size);
     if (v != NULL && r->function != program) v->is_shared = true;
     return v; /* NULL: a built-in, if it is anything */
 }
@@ -362,64 +383,6 @@ static void resolve(struct resolver *r, struct node *node) {
 static void resolve_list(struct resolver *r, struct node *node) {
     for (; node != NULL; node = node->next)
         resolve(r, node);
-}
-
-/* ---- annotations */
-
-static bool is_class(const struct node *node, bool generic) {
-    static const char *const classes[] = {"list", "dict", "tuple", "set", "frozenset", "type",
-                                          /* without [...] */
-                                          "int", "float", "complex", "bool", "str", "bytes",
-                                          "object", "range"};
-    for (size_t i = 0; i < (generic ? 6 : sizeof classes / sizeof *classes); i++) {
-        if (node->kind == N_NAME && text_is(node->text, node->size, classes[i])) return true;
-    }
-    return false;
-}
-
-/* Whether its value can be had without an error, and without anybody's notice. */
-static bool is_type(const struct node *node) {
-    switch (node->kind) {
-    case N_NAME:
-        return is_class(node, false) || text_is(node->text, node->size, "any") ||
-               text_is(node->text, node->size, "callable");
-    case N_NONE:
-    case N_STRING: return true;
-    case N_ITEM: return is_class(node->a, true) && is_type(node->b);
-    case N_TUPLE:
-    case N_LIST:
-        for (const struct node *item = node->a; item != NULL; item = item->next) {
-            if (!is_type(item)) return false;
-        }
-        return true;
-    case N_BINARY: {
-        bool left =
-            is_class(node->a, false) || node->a->kind == N_ITEM || node->a->kind == N_BINARY;
-        bool right = is_class(node->b, false) || node->b->kind == N_ITEM || node->b->kind == N_NONE;
-        return node->op == O_OR && left && right && is_type(node->a) && is_type(node->b);
-    }
-    default: return false;
-    }
-}
-
-static void check_names(struct unit *u, const struct node *node) {
-    if (node == NULL) return;
-    for (const struct function *f = u->functions; f != NULL; f = f->next) {
-        if (node->kind == N_NAME && find_own(f, node->text, node->size) != NULL)
-            refuse_at(u, node->line, node->column,
-                      "an annotation with a name of the program's own is not supported");
-    }
-    check_names(u, node->b);
-    for (const struct node *part = node->a; part != NULL; part = part->next)
-        check_names(u, part);
-}
-
-static void check_annotations(struct unit *u) {
-    for (const struct node *node = u->annotations; node != NULL; node = node->next) {
-        if (!is_type(node))
-            refuse_at(u, node->line, node->column, "this annotation is not supported");
-        check_names(u, node);
-    }
 }
 
 void resolve_names(struct unit *u) {

@@ -517,7 +517,7 @@ static struct function *new_function(struct parser *p, const char *text, uint32_
     return f;
 }
 
-/* What the program evaluates must be nothing but what it seems to be: names.c. */
+/* What the program evaluates must be nothing but a type: annotation.c. */
 static void annotation(struct parser *p, bool is_evaluated) {
     struct node *node = expression(p);
     if (!is_evaluated) return;

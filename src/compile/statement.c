@@ -552,7 +552,11 @@ static void place_variables(struct gen *g) {
         } else if (!v->is_parameter) {
             v->place = (int32_t)local_new(g, type_of_form(form));
         }
-        if (form == FORM_I && !v->is_counted) v->spill = (int32_t)slot_new(g, 1);
+        if (form != FORM_I || v->is_counted) continue;
+        v->spill = (int32_t)slot_new(g, 1);
+        if (v->is_shared) continue;
+        v->next_spilled = g->spilled;
+        g->spilled = v;
     }
 }
 

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* It is compiled between two events of a server's loop: a few milliseconds at most. */
+/* It is compiled between two events of a server's loop: milliseconds; 0.2 s is the worst of what
+ * fits. */
 enum { MAX_SOURCE_BYTES = 256 << 10 };
 
 static int compile(const json_t *parameters, struct compiled *made, struct error *err) {

@@ -141,6 +141,18 @@ def test_tracebacks_name_the_way(server):
                                 '  File "<code>", line 3, in inner\nZeroDivisionError: integer division or modulo by zero\n')
 
 
+def test_programs_that_are_hard_on_the_compiler(server):
+    """Types that take as many rounds as there are variables, calls that take as many as there are functions: it ends, and is right."""
+    row = "".join(f"v{i} = 1\n" for i in range(400)) + "for n in range(400):\n" + "".join(f"    v{i} = v{i + 1}\n" for i in range(399)) + "    v399 = 'x' * n\nprint(v0, len(v1), v398[:3])"
+    assert call(server, row, "compiled")["stdout"] == " 1 xxx\n"
+    calls = "v = 7\n" + "".join(f"def g{i}():\n    return g{i + 1}()\n" for i in range(900)) + "def g900():\n    return v\nprint(g0())"
+    assert call(server, calls, "compiled")["stdout"] == "7\n"
+    inner = "def f(v):\n" + "".join(f"    def g{i}():\n        return g{i + 1}()\n" for i in range(900)) + "    def g900():\n        return v\n    return g0()\nprint(f(7))"
+    assert call(server, inner, "compiled")["stdout"] == "7\n"
+    many = "def f(v):\n" + "".join(f"    v{i} = v\n" for i in range(30)) + "    def g():\n        return " + " + ".join(f"v{i}" for i in range(30)) + "\n    return g()\nprint(f(1))"
+    assert call(server, many, "compiled")["status"] == "INVALID_ARGUMENT" and call(server, many, "auto")["stdout"] == "30\n"
+
+
 def test_what_only_the_run_shows_is_said(server):
     answer = call(server, "print('é'.upper(), end='')\nprint('ß'.upper())", "compiled")
     assert answer["exit_code"] == 70 and "cannot do this" in answer["stderr"] and answer["stdout"] == "É"
