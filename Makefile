@@ -5,7 +5,7 @@ ENGINE := build/engine/release/libpolyagent_engine.a
 VENV := build/venv/bin
 PREFIX := /usr/local
 
-.PHONY: all demo test unit e2e sanitize lint format interpreters deps bench install clean hostile faults fuzz \
+.PHONY: all demo test unit e2e sanitize lint format interpreters deps bench install clean hostile faults allocations fuzz \
 	mutants soak chaos determinism
 all: build/main/build.ninja
 	@ninja -C build/main --quiet
@@ -18,7 +18,7 @@ demo: deps all interpreters
 	@echo; echo '$$ build/polyagent python --stats examples/primes.py'
 	@build/polyagent python --stats examples/primes.py
 
-test: deps all interpreters lint unit e2e sanitize fuzz
+test: deps all interpreters lint unit e2e sanitize fuzz allocations
 
 # What failed comes last, where a log that is cut still has it.
 unit_tests = meson test -C $(1) --no-rebuild --print-errorlogs || { \
@@ -62,9 +62,13 @@ hostile: all interpreters $(VENV)/pytest
 	@for layer in $(LAYERS); do echo "without $$layer"; POLYAGENT_WITHOUT=$$layer \
 		$(VENV)/pytest -q -p no:cacheprovider tests/hostile --ignore tests/hostile/test_layers.py || exit 1; done
 
-faults: all interpreters build/faulty/build.ninja $(VENV)/pytest
+ALLOCATIONS = once and main or compiled
+allocations: all interpreters build/faulty/build.ninja $(VENV)/pytest
 	@ninja -C build/faulty --quiet src/polyagent src/polyagent-net src/polyagent-worker src/polyagent-repl
-	@POLYAGENT_BUILD=build/faulty $(VENV)/pytest -q -p no:cacheprovider tests/fault/test_allocations.py
+	@POLYAGENT_BUILD=build/faulty $(VENV)/pytest -q -p no:cacheprovider tests/fault/test_allocations.py -k "$(ALLOCATIONS)"
+
+faults: ALLOCATIONS = test
+faults: allocations
 	@POLYAGENT_FAULTS=all $(VENV)/pytest -q -p no:cacheprovider tests/fault
 
 T := 10s

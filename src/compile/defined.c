@@ -93,7 +93,7 @@ static void call(struct walk *w, const struct node *node) {
     }
 }
 
-static void read(struct walk *w, struct node *node) {
+static void read_name(struct walk *w, struct node *node) {
     struct variable *v = node->variable;
     if (v == NULL || v->owner != w->function || has(w, v)) return;
     if (v->constant != NULL || v->module != NULL) refuse_undefined(w, v, node);
@@ -130,7 +130,7 @@ static void visit_list(struct walk *w, struct node *node) {
 static void visit(struct walk *w, struct node *node) {
     if (node == NULL) return;
     switch (node->kind) {
-    case N_NAME: read(w, node); return;
+    case N_NAME: read_name(w, node); return;
     case N_LIST_OF:
     case N_DICT_OF:
     case N_GENERATOR:

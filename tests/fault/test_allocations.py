@@ -15,6 +15,7 @@ from server import Server, children
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
+COLLATZ = ROOT / "examples" / "collatz.py"
 ROLES = ("main", "net", "zygote", "compiler", "worker")
 PLAN = BUILD / "plan"
 
@@ -66,6 +67,7 @@ COMMANDS = {
     "refused": (["run", "--local", ROOT / "README.md"], b""),
     "tool": (["tool", "call", "python_wasi_runner", '{"code": "print(7)", "files": {"a": "b"}, "args": ["x"]}'], None),
     "stats": (["run", "--local", "--stats=json", "--dir", ".::/d", "--env", "A=B", HELLO], b"Hello from WASI!\n"),
+    "build": (["build", COLLATZ, "-o", "{folder}/out.wat"], b""),
     "settings": (["serve", "--print-config"], None),
     "interpreters": (["interpreter", "list"], None),
     "cache": (["cache", "verify"], None),
@@ -88,6 +90,7 @@ def leftovers():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_of_a_command(plan, tmp_path, command, role, lasting):
     args, wanted = COMMANDS[command]
+    args = [str(a).replace("{folder}", str(tmp_path)) for a in args]
     if role != "main" and command not in ("run", "python", "refused"):
         pytest.skip("no other processes than with run")
     env = {**os.environ, "POLYAGENT_CACHE_DIR": str(tmp_path / "cache"), "POLYAGENT_STATE_DIR": str(tmp_path / "state")}
@@ -149,6 +152,8 @@ def grpc_call(server):
 REQUESTS = {
     "python": lambda s: tool(s, "python_wasi_runner", code="print(1)"),
     "files and figures": lambda s: tool(s, "python_wasi_runner", code="open('/output/a', 'w').write('x' * 100); [1, 2]", files={"a": "b"}),
+    "compiled": lambda s: tool(s, "python_compile", code="def f(x):\n    return [x, 'é']\nprint(f(2))", wat=True),
+    "compiled, then not": lambda s: tool(s, "python_wasi_runner", code="print('ß'.upper())", mode="auto"),
     "refused": lambda s: tool(s, "python_wasi_runner", code=1),
     "nonsense": lambda s: tool(s, "nothing"),
     "list": lambda s: s.ask("GET", "/tools"),
