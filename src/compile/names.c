@@ -27,8 +27,8 @@ static bool same(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
     return a_size == b_size && memcmp(a, b, a_size) == 0;
 }
 
-/* Of a function's name: where its variable is, after others by chance. The ends of a long name will
- * do (P. Vo's hash of FNV-1a). */
+/* Where the variable of that name of a function is, maybe after others. FNV-1a (G. Fowler, L. C.
+ * Noll, P. Vo); of a long name, the ends will do. */
 static struct variable **bucket(struct unit *u, const struct function *f, const char *name,
                                 uint32_t size) {
     enum { BUCKETS = 4096, ENDS = 16 };
