@@ -40,15 +40,17 @@ static int print_json(json_t *value) {
 
 struct run {
     const struct tool_call *call;
-    bool may_give_up, gave_up; /* then it says nothing: it is run again, interpreted */
+    bool *gave_up; /* NULL, or where to say so instead of a result: it is run again, interpreted */
     struct result_files files; /* that the worker writes to */
 };
 
 /* For cli_perform(). */
 static int print_result(void *context, const struct pa_result *result) {
-    struct run *run = context;
-    run->gave_up = run->may_give_up && tool_gave_up(result);
-    if (run->gave_up) return 0;
+    const struct run *run = context;
+    if (run->gave_up != NULL && tool_gave_up(result)) {
+        *run->gave_up = true;
+        return 0;
+    }
     json_t *all = result_json(result);
     int code = all != NULL && result_add_outputs(all, &run->files) == 0 &&
                        result_add_answer(all, run->files.answer, false) == 0 &&
@@ -59,9 +61,8 @@ static int print_result(void *context, const struct pa_result *result) {
     return code == 0 ? cli_exit_code(result) : code;
 }
 
-/* `gave_up`: NULL, or where to say so instead of a result. */
 static int perform(const struct tool_call *call, bool local, bool *gave_up) {
-    struct run run = {.call = call, .may_give_up = gave_up != NULL};
+    struct run run = {.call = call, .gave_up = gave_up};
     struct error err = {0};
     struct pa_job job = call->job;
     if (result_files_open(&run.files, call->merged, call->answers, &err) != 0)
@@ -81,7 +82,6 @@ static int perform(const struct tool_call *call, bool local, bool *gave_up) {
         .module = {.path = path, .bytes = call->module.data, .size = call->module.size}};
     int code = cli_perform(&work, print_result, &run);
     result_files_close(&run.files);
-    if (gave_up != NULL) *gave_up = run.gave_up;
     return code;
 }
 
@@ -106,18 +106,25 @@ static json_t *read_parameters(const char *text) {
     return parameters;
 }
 
+/* As a result, too. */
+static int print_refusal(const struct error *err) {
+    const struct pa_result refused = {.status = err->code, .message = (char *)(uintptr_t)err->text};
+    json_t *all = result_json(&refused);
+    int code = print_json(all);
+    json_decref(all);
+    return code != 0 ? code : cli_exit_code(&refused);
+}
+
 /* Of a tool that runs nothing. */
 static int answer(const struct tool *tool, const json_t *parameters,
                   const struct tool_rules *rules) {
     struct error err = {0};
     json_t *all = tool_answer(tool, parameters, rules, &err);
-    const struct pa_result refused = {.status = err.code, .message = err.text};
-    bool good = all != NULL;
-    if (good) (void)json_object_set_new(all, "status", json_string("OK"));
-    if (!good) all = result_json(&refused);
+    if (all == NULL) return print_refusal(&err);
+    (void)json_object_set_new(all, "status", json_string("OK"));
     int code = print_json(all);
     json_decref(all);
-    return code != 0 || good ? code : cli_exit_code(&refused);
+    return code;
 }
 
 static int call_runner(const char *name, const json_t *parameters, const struct tool_rules *rules,
@@ -125,13 +132,7 @@ static int call_runner(const char *name, const json_t *parameters, const struct 
     struct tool_call call;
     struct error err = {0};
     bool gave_up = false;
-    if (tool_call_init(&call, name, parameters, rules, &err) != 0) {
-        const struct pa_result refused = {.status = err.code, .message = err.text};
-        json_t *all = result_json(&refused);
-        int code = print_json(all);
-        json_decref(all);
-        return code != 0 ? code : cli_exit_code(&refused);
-    }
+    if (tool_call_init(&call, name, parameters, rules, &err) != 0) return print_refusal(&err);
     json_t *instead = tool_interpreted(&call, parameters);
     int code = perform(&call, local, instead != NULL ? &gave_up : NULL);
     tool_call_fini(&call);

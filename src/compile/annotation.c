@@ -57,7 +57,7 @@ static uint32_t redefined(struct unit *u) {
 
 static void check_names(struct unit *u, const struct node *node, uint32_t forbidden) {
     if (node == NULL) return;
-    if (is_class(node, ALL) && forbidden >> class_of(node, ALL) & 1)
+    if (forbidden >> class_of(node, ALL) & 1)
         refuse_at(u, node->line, node->column,
                   "an annotation with a name of the program's own is not supported");
     check_names(u, node->b, forbidden);

@@ -125,21 +125,19 @@ static void divide(struct gen *g, uint32_t a, uint32_t b, bool rest) {
     op_local(g, LOCAL_GET, a);
     op_local(g, LOCAL_GET, b);
     op(g, I64_REM_S);
-    op_local(g, LOCAL_SET, r);
-    if (!rest) {
-        op_local(g, LOCAL_GET, a);
-        op_local(g, LOCAL_GET, b);
-        op(g, I64_DIV_S);
+    if (rest) {
+        op_local(g, LOCAL_TEE, r);
+        op_local(g, LOCAL_GET, r);
     }
-    op_local(g, LOCAL_GET, r);
-    if (rest) op_local(g, LOCAL_GET, r);
     op_i64(g, 63); /* -1 if the rest is negative */
     op(g, I64_SHR_S);
+    op_local(g, LOCAL_GET, rest ? b : a);
     if (rest) {
-        op_local(g, LOCAL_GET, b);
         op(g, I64_AND);
         op(g, I64_ADD);
     } else {
+        op_local(g, LOCAL_GET, b);
+        op(g, I64_DIV_S);
         op(g, I64_ADD);
         op_i64(g, 1);
         op(g, I64_SHL);
@@ -407,7 +405,6 @@ static bool is_constant(const struct node *node) {
 static void compare(struct gen *g, uint8_t operation, enum form form, bool small,
                     const struct node *at) {
     static const enum opcode of_floats[] = {F64_LT, F64_LE, F64_GT, F64_GE, F64_EQ, F64_NE};
-    uint32_t container, item;
     if (form == FORM_I) {
         compare_integers(g, operation, small);
         return;
@@ -429,15 +426,7 @@ static void compare(struct gen *g, uint8_t operation, enum form form, bool small
         op(g, operation == C_IS ? I64_EQ : I64_NE);
         break;
     case C_IN:
-    case C_NOT_IN: /* the container comes first there */
-        container = local_new(g, T_I64);
-        item = local_new(g, T_I64);
-        op_local(g, LOCAL_SET, container);
-        op_local(g, LOCAL_SET, item);
-        op_local(g, LOCAL_GET, container);
-        op_local(g, LOCAL_GET, item);
-        local_free(g, T_I64, container);
-        local_free(g, T_I64, item);
+    case C_NOT_IN:
         call_runtime(g, "rt_contains");
         if (operation == C_NOT_IN) op(g, I32_EQZ);
         break;

@@ -247,6 +247,13 @@ enum kind infer_binary(uint8_t operation, enum kind a, enum kind b, const struct
 /* fold.c: constants. */
 void fold_constants(struct unit *u);
 
+static inline uint32_t count_of(const struct node *list) {
+    uint32_t count = 0;
+    for (; list != NULL; list = list->next)
+        count++;
+    return count;
+}
+
 /* An argument that no program has written: the value of a captured variable. */
 static inline bool is_captured(const struct node *argument) {
     return argument->kind == N_KEYWORD && argument->text[0] == '=';

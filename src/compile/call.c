@@ -3,13 +3,6 @@
 
 #include <string.h>
 
-static uint32_t count_of(const struct node *list) {
-    uint32_t count = 0;
-    for (; list != NULL; list = list->next)
-        count++;
-    return count;
-}
-
 static struct node *keyword(struct node *arguments, const char *name) {
     for (; arguments != NULL; arguments = arguments->next) {
         if (arguments->kind == N_KEYWORD && text_is(arguments->text, arguments->size, name))

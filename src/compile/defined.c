@@ -25,6 +25,10 @@ static void add_all(uint64_t *into, const uint64_t *from, uint32_t count) {
         into[i] |= from[i];
 }
 
+static uint64_t *set_new(struct unit *u, uint32_t count) {
+    return unit_allocate(u, SET_WORDS(count) * sizeof(uint64_t));
+}
+
 /* What surely has a value here. Dead: nothing comes here, and so everything has. */
 struct state {
     uint64_t *set;
@@ -44,9 +48,9 @@ static void visit_body(struct walk *w, struct node *body);
 static void visit(struct walk *w, struct node *node);
 
 static struct state copy(struct walk *w) {
-    size_t bytes = SET_WORDS(w->function->variable_count) * sizeof *w->state.set;
-    struct state out = {.set = unit_allocate(w->unit, bytes), .dead = w->state.dead};
-    memcpy(out.set, w->state.set, bytes);
+    uint32_t count = w->function->variable_count;
+    struct state out = {.set = set_new(w->unit, count), .dead = w->state.dead};
+    add_all(out.set, w->state.set, count);
     return out;
 }
 
@@ -344,24 +348,23 @@ static void close_over(struct unit *u) {
 
 void find_unset(struct unit *u) {
     for (struct function *f = u->functions; f != NULL; f = f->next) {
-        f->calls = unit_allocate(u, SET_WORDS(u->function_count + 1) * sizeof *f->calls);
-        f->reads = unit_allocate(u, SET_WORDS(u->functions->variable_count) * sizeof *f->reads);
+        f->calls = set_new(u, u->function_count + 1);
+        f->reads = set_new(u, u->functions->variable_count);
     }
     note(u, u->functions, u->body, false);
     close_over(u);
     uint32_t count = u->functions->variable_count;
     struct variable **shared = unit_allocate(u, (count + 1) * sizeof(struct variable *));
-    uint64_t *told = unit_allocate(u, SET_WORDS(count) * sizeof *told);
+    uint64_t *told = set_new(u, count);
     for (struct variable *v = u->functions->variables; v != NULL; v = v->next)
         shared[v->number] = v;
     for (struct function *f = u->functions; f != NULL; f = f->next) {
         if (!f->is_reached) continue;
-        size_t bytes = SET_WORDS(f->variable_count) * sizeof(uint64_t);
         struct walk w = {.unit = u,
                          .shared = shared,
                          .told = told,
                          .function = f,
-                         .state.set = unit_allocate(u, bytes)};
+                         .state.set = set_new(u, f->variable_count)};
         for (const struct parameter *p = f->parameters; p != NULL; p = p->next)
             set_add(w.state.set, p->variable->number);
         visit_body(&w, f->body);

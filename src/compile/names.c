@@ -157,14 +157,13 @@ static void declare_globals(struct resolver *r, struct node *body) {
     for (struct node *s = body; s != NULL; s = s->next) {
         if (s->kind == S_GLOBAL && r->function != r->unit->functions) {
             struct node **last = &r->function->globals;
-            for (unsigned count = 0; *last != NULL; last = &(*last)->next) {
-                if (++count > MAX_GLOBALS)
-                    refuse_at(r->unit, s->line, s->column,
-                              "more than %d global names of a function are not supported",
-                              MAX_GLOBALS);
-            }
+            while (*last != NULL)
+                last = &(*last)->next;
             *last = s->a;
             s->a = NULL;
+            if (count_of(r->function->globals) > MAX_GLOBALS)
+                refuse_at(r->unit, s->line, s->column,
+                          "more than %d global names of a function are not supported", MAX_GLOBALS);
         }
         each_body(r, s, declare_globals);
     }

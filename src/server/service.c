@@ -159,7 +159,7 @@ struct service_run {
     json_t *answer;             /* ... this answer; owned */
     json_t *instead;            /* owned; of a compiled run in mode auto: the same, interpreted */
     struct buffer held;         /* owned; its stderr meanwhile, which may be only why it gave up */
-    size_t sent, skipped;       /* bytes of its stdout that were seen; of the second run, dropped */
+    size_t seen;                /* bytes of its stdout; as many of the second run's are dropped */
     uint64_t began_ns;
 };
 
@@ -236,10 +236,10 @@ static void on_output(void *context, int stream, const void *data, size_t size) 
     struct service_run *run = context;
     if (run->instead != NULL) {
         if (stream == STDERR_STREAM && buffer_append(&run->held, data, size) == 0) return;
-        if (stream == STDOUT_STREAM) run->sent += size;
-    } else if (stream == STDOUT_STREAM && run->skipped < run->sent) {
-        size_t part = run->sent - run->skipped < size ? run->sent - run->skipped : size;
-        run->skipped += part;
+        if (stream == STDOUT_STREAM) run->seen += size;
+    } else if (stream == STDOUT_STREAM && run->seen > 0) {
+        size_t part = run->seen < size ? run->seen : size;
+        run->seen -= part;
         data = (const char *)data + part;
         size -= part;
     }

@@ -82,15 +82,13 @@ int tool_take_compiled(struct tool_call *call, const json_t *parameters, struct 
         free(made.wasm);
         return 0;
     }
+    call->on_trial = !must;
     call->module = (struct buffer){.data = made.wasm, .size = made.size, .capacity = made.size};
     return 1;
 }
 
 json_t *tool_interpreted(const struct tool_call *call, const json_t *parameters) {
-    const char *mode = json_string_value(json_object_get(parameters, "mode"));
-    json_t *again = call->compiled && mode != NULL && strcmp(mode, "auto") == 0
-                        ? json_copy((json_t *)(uintptr_t)parameters)
-                        : NULL;
+    json_t *again = call->on_trial ? json_copy((json_t *)(uintptr_t)parameters) : NULL;
     if (json_object_set_new(again, "mode", json_string("interpreted")) == 0) return again;
     json_decref(again);
     return NULL;

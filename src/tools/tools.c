@@ -358,7 +358,6 @@ static int prepare_source(struct tool_call *call, const json_t *parameters, stru
     int compiled = language == &language_python ? tool_take_compiled(call, parameters, err) : 0;
     if (compiled < 0) return -1;
     if (compiled > 0) { /* a module as any other, without folders */
-        call->compiled = true;
         call->job.mounts = NULL;
         call->job.mount_count = 0;
         return take_surroundings(call, "-c", parameters, err);

@@ -76,7 +76,7 @@ struct tool_call {
         job;          /* refers to what follows, and to the parameters; no output, no descriptors */
     bool answers;     /* its interpreter's bootstrap says something in the end */
     bool merged;      /* stderr goes where stdout goes */
-    bool compiled;    /* `module` is its program (tools/compile.h) */
+    bool on_trial;    /* compiled, in mode auto: it may give up (tools/compile.h) */
     size_t warm_argc; /* of job.argv, where interpreters stay; 0: as job.argc */
     const char *module_path; /* NULL: the module is in `module`, or behind `module_fd` */
     char found_path[INTERPRETER_PATH_BYTES];

@@ -311,12 +311,12 @@ EXPORT(rt_items_repeat) V rt_items_repeat(V v, int64_t times) {
     V out = is_a(v, LIST) ? list_new(count) : tuple_new(count);
     V *to = is_a(v, LIST) ? list(out)->item : tuple(out)->item;
     if (count > 0) __builtin_memcpy(to, items_of(v), size * sizeof(V));
-    /* Twice as much each time, but no more than what stays in the cache. */
-    uint32_t most = size < REPEATED ? REPEATED / (size > 0 ? size : 1) * size : size;
-    for (uint32_t done = size, more; done < count; done += more) {
-        more = done < most ? done : most;
-        if (more > count - done) more = count - done;
+    /* Twice as much each time, until it is what stays in the cache. */
+    for (uint32_t done = size, part = size; done < count;) {
+        uint32_t more = part < count - done ? part : count - done;
         __builtin_memcpy(to + done, to, more * sizeof(V));
+        done += more;
+        if (part < REPEATED) part = done;
     }
     object(out)->size = count;
     return out;

@@ -505,7 +505,7 @@ EXPORT(rt_delete_item) void rt_delete_item(V v, V at) {
     (void)rt_list_pop(v, at);
 }
 
-EXPORT(rt_contains) int32_t rt_contains(V v, V wanted) {
+EXPORT(rt_contains) int32_t rt_contains(V wanted, V v) {
     switch (type_of(v)) {
     case STR:
         if (is_a(wanted, STR)) return str_contains(str(v), str(wanted));
