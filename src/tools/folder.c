@@ -139,11 +139,12 @@ int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, st
     _cleanup_(fd_closep) int fd = folder_open(dir, path, O_RDONLY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         return error_set(err, PA_NOT_FOUND, "path: there is no file %.100s", name);
-    if ((uint64_t)st.st_size > most)
+    /* A running program may make it longer meanwhile: what was read decides. */
+    int result = (uint64_t)st.st_size > most ? -EFBIG : buffer_read_fd(bytes, fd, most);
+    if (result == -EFBIG)
         return error_set(err, PA_INVALID_ARGUMENT,
-                         "path: %.100s has %lld bytes; at most %zu can be read at once", name,
-                         (long long)st.st_size, most);
-    int result = buffer_read_fd(bytes, fd, most);
+                         "path: %.100s has more than the %zu bytes that can be read at once", name,
+                         most);
     return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "read %.100s", name);
 }
 

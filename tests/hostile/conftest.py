@@ -58,8 +58,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def standing(server):
     """The server is after the test as it was before it."""
-    host.becomes(lambda: host.standing(server)["processes"], 0)
-    before = host.standing(server)
+    before = host.at_rest(server)
     yield
     assert host.becomes(lambda: host.changes(before, host.standing(server)), {}) == {}
 

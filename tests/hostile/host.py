@@ -130,6 +130,18 @@ def standing(server):
     return facts
 
 
+def at_rest(server, seconds=20):
+    """What stands when no process is just being started or reaped: twice the same."""
+    until, last = time.monotonic() + seconds, standing(server)
+    while time.monotonic() < until:
+        time.sleep(0.1)
+        now = standing(server)
+        if now == last and now["processes"] == 0:
+            break
+        last = now
+    return last
+
+
 def changes(before, after):
     """What differs, but for connections that are gone: they are kept a while for the next caller."""
     return {name: (before[name], now) for name, now in after.items()

@@ -121,8 +121,9 @@ while time.time() < until:
     for name in ('real', 'link'):
         os.link('/workspace/real', '/workspace/next') if name == 'real' else os.symlink('../' * 12 + 'etc/passwd', '/workspace/next')
         os.rename('/workspace/next', '/workspace/f')
-    with open('/workspace/grows', 'ab') as f:
-        if f.tell() < 10 ** 8: f.write(b'x' * 100_000)
+    for name, most in (('grows', 3 * 10 ** 7), ('outgrows', 10 ** 8)):
+        with open('/workspace/' + name, 'ab') as f:
+            if f.tell() < most: f.write(b'x' * 100_000)
 print('swapped')
 """
     result = {}
@@ -134,10 +135,15 @@ print('swapped')
         seen.add((status, content if status == 200 else b""))
         status, content = server.ask("GET", f"/sessions/{session}/files/grows")
         sizes.append(len(content) if status == 200 else 0)
+        status, content = server.ask("GET", f"/sessions/{session}/files/outgrows")
+        too_long = status == 400 and "more than the 33554432 bytes" in str(content)
+        assert status in (200, 404) or too_long, (status, content)
     turn.join()
     assert result["stdout"] == "swapped\n", result["stderr"]
     assert seen <= {(200, b"mine"), (404, b""), (403, b""), (400, b""), (409, b"")}, {s for s, _ in seen}
-    assert max(sizes) > 0
+    assert sizes == sorted(sizes) and sizes[-1] <= 3 * 10 ** 7
+    whole = server.ask("GET", f"/sessions/{session}/files/grows")  # below the limit again and again
+    assert whole[0] == 200 and len(whole[1]) % 100_000 == 0 and sizes[-1] <= len(whole[1]), whole[0]
     assert server.ask("DELETE", f"/sessions/{session}")[0] == 200
 
 
