@@ -41,7 +41,7 @@ def main(path, out):
     addresses, names = {}, {}
     while reader.at < len(reader.data):
         kind, size = reader.take(1)[0], reader.leb()
-        start, end = reader.at, reader.at + size
+        end = reader.at + size
         if kind == 1:
             for _ in range(reader.leb()):
                 assert reader.take(1) == b"\x60"

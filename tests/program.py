@@ -1,4 +1,5 @@
 """Runs the built program. POLYAGENT_BUILD names the build folder (default: build/main)."""
+import json
 import os
 import pathlib
 import re
@@ -20,6 +21,11 @@ def run(*args, stdin=b"", timeout=60, hello=False, crashes=False, **more):
     done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     assert crashes or ("panicked" not in done.err and "Sanitizer" not in done.err), done.err
     return done
+
+
+def cold_cpu_ms():
+    """What a run takes that starts Python itself: beside it, a warm one takes next to nothing, however busy the machine is."""
+    return json.loads(run("python", "--local", "--stats=json", "-c", "pass").err)["usage"]["cpu_ms"]
 
 
 def seconds_of(text):

@@ -19,6 +19,31 @@ def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def becomes(probe, wanted, seconds=20):
+    """What a probe says, once it is as wanted or the time is over."""
+    until = time.monotonic() + seconds
+    while (now := probe()) != wanted and time.monotonic() < until:
+        time.sleep(0.1)
+    return now
+
+
+def falls_to(most, probe, seconds=30):
+    """A figure falls to what it was before: what a test left behind goes, however busy the machine is."""
+    until = time.monotonic() + seconds
+    while (now := probe()) > most and time.monotonic() < until:
+        time.sleep(0.1)
+    assert now <= most
+
+
+def resident_kib(pid):
+    """Memory that a process has; 0: it is gone."""
+    try:
+        found = re.search(r"^VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) if found else 0
+
+
 def settled(probe, seconds=10):
     """What a figure is when it no longer changes."""
     last, until = probe(), time.monotonic() + seconds

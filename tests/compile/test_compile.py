@@ -11,7 +11,7 @@ import subprocess
 
 import generate
 import pytest
-from program import BUILD, POLYAGENT, ROOT, run
+from program import BUILD, run
 from server import Server
 
 HERE = pathlib.Path(__file__).parent

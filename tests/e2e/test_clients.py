@@ -7,11 +7,10 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 from program import ROOT
-from server import Server, children, settled
+from server import Server, becomes, children, falls_to, settled
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 import polyagent  # noqa: E402
@@ -85,12 +84,12 @@ def test_input_and_interrupts_from_another_thread(client):
     with client.session() as session:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             turn = pool.submit(session.run, "print(input(), input())", stdin_stream=True)
-            time.sleep(0.3)
+            assert becomes(lambda: session.info().state, "busy") == "busy"
             session.write_input("a\n")
             session.write_input("b\n", eof=True)
             assert turn.result().stdout == "a b\n"
             turn = pool.submit(session.run, "while True: pass")
-            time.sleep(0.3)
+            assert becomes(lambda: session.info().state, "busy") == "busy"
             assert session.interrupt() and turn.result().exit_code == 130
 
 
@@ -108,7 +107,7 @@ def test_streams(client, server):
     assert next(stream) == Chunk("stdout", b"1\n")
     before = settled(lambda: len(children(server.pid)))
     stream.close()
-    assert settled(lambda: len(children(server.pid))) <= before + 3
+    falls_to(before + 3, lambda: len(children(server.pid)))
 
 
 def test_errors(client):
@@ -147,6 +146,11 @@ def test_async(server):
     asyncio.run(all_of_it())
 
 
+async def busy(session):
+    while (await session.info()).state != "busy":
+        await asyncio.sleep(0.05)
+
+
 def test_async_sessions(server):
     async def turns():
         async with AsyncClient(server.grpc) as client, await client.session(files={"a.txt": "text"}) as session:
@@ -166,11 +170,11 @@ def test_async_sessions(server):
             assert {i.session_id: i.parent for i in await client.sessions()}[left.id] == session.id
             assert [e async for e in session.stream("print(1)\n5")][-1].value == "5"
             turn = asyncio.create_task(session.run("print(input())", stdin_stream=True))
-            await asyncio.sleep(0.3)
+            await busy(session)
             await session.write_input("a\n", eof=True)
             assert (await turn).stdout == "a\n"
             turn = asyncio.create_task(session.run("while True: pass"))
-            await asyncio.sleep(0.3)
+            await busy(session)
             assert await session.interrupt() and (await turn).exit_code == 130
             with pytest.raises(asyncio.TimeoutError):  # a cancelled run
                 await asyncio.wait_for(session.run("x = 9\nwhile True: pass"), 0.3)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from program import ROOT, run
-from server import Server
+from server import Server, becomes
 
 SHIPPED = ROOT / "config" / "polyagent.yaml"
 
@@ -134,7 +134,7 @@ def test_a_signal_reads_the_file_again_and_loses_no_run(tmp_path):
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         slow = [pool.submit(execute, server, "import time; time.sleep(1.5); print('kept')") for _ in range(4)]
-        time.sleep(0.3)
+        assert becomes(lambda: b"polyagent_runs_in_flight 4" in server.ask("GET", "/metrics")[1], True)
         reload("wasi: {execution_timeout_ms: 300, env_vars: {NEW: 'yes'}}\n", "configuration read again")
         assert all(s.result()[1]["stdout"] == "kept\n" for s in slow)
     assert execute(server, "import os; print(os.environ['NEW'])")[1]["stdout"] == "yes\n"

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf import json_format, message_factory
 from program import PYTHON_WASM, ROOT
-from server import Server, children, descriptors, settled
+from server import Server, children, descriptors, falls_to, settled
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 from polyagent import agent_pb2 as pb  # noqa: E402
@@ -267,7 +267,7 @@ def test_deadlines_and_cancellation_end_the_run(server, channel, streams):
         busy(server, channel, 1)
     assert gone.cancelled() or gone.exception() is not None
     busy(server, channel, 0)
-    assert settled(lambda: len(children(server.pid))) <= before + 3
+    falls_to(before + 3, lambda: len(children(server.pid)))
 
 
 def test_many_at_once(server, channel):
@@ -313,7 +313,7 @@ def test_connections_that_behave_badly_harm_nobody(server, channel):
     assert output(python(channel, "print('well')"))["stdout"] == "well\n"
     for client in connections:
         client.close()
-    assert settled(lambda: descriptors(server.front), 30) <= before + 3
+    falls_to(before + 3, lambda: descriptors(server.front))
     assert server.process.poll() is None
 
 

@@ -4,10 +4,10 @@ import json
 import os
 import re
 import subprocess
-import time
 
 import pytest
 from program import PYTHON_WASM, ROOT
+from server import becomes, children, resident_kib
 
 ASSETS = ROOT / "docs" / "assets"
 
@@ -239,15 +239,11 @@ def test_a_killed_run_leaves_no_process(run, tmp_path):
     from program import POLYAGENT
 
     victim = subprocess.Popen([POLYAGENT, "run", wat(tmp_path, LOOP)])
-    time.sleep(0.5)
-    children = subprocess.run(["pgrep", "-P", str(victim.pid)], capture_output=True, text=True).stdout
+    assert becomes(lambda: bool(children(victim.pid)), True)
+    running = children(victim.pid)
     victim.kill()
     victim.wait()
-    time.sleep(0.3)
-    assert children.split()
-    for child in children.split():
-        status = f"/proc/{child}/status"
-        assert not os.path.exists(status) or "zombie" in open(status).read()
+    assert becomes(lambda: sum(resident_kib(child) for child in running), 0) == 0
 
 
 def test_help_and_version(run):

@@ -13,8 +13,8 @@ import subprocess
 import time
 
 import pytest
-from program import BUILD, POLYAGENT, PYTHON_WASM, ROOT, run
-from server import Server, children, descriptors, settled
+from program import BUILD, POLYAGENT, PYTHON_WASM, ROOT, cold_cpu_ms, run
+from server import Server, children, descriptors, falls_to, settled
 
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 # By chance a worker more or less is parked; a server keeps a descriptor for as many workers as it ever had.
@@ -91,7 +91,7 @@ def test_an_interpreter_of_the_users_own_is_warm_too(server, tmp_path):
     done = server.python("print('again')", "--python", own, "--stats=json")
     stats = json.loads(done.err)
     assert (done.out, stats["usage"]["cache"]) == ("again\n", "hit")
-    assert stats["usage"]["cpu_ms"] < 20 and stats["module_sha256"] != server.stats("pass")["module_sha256"]
+    assert stats["usage"]["cpu_ms"] < cold_cpu_ms() / 3 and stats["module_sha256"] != server.stats("pass")["module_sha256"]
 
 
 def test_variables_do_not_cost_an_interpreter(server):
@@ -100,7 +100,7 @@ def test_variables_do_not_cost_an_interpreter(server):
     before = settled(lambda: len(children(server.pid)))
     for i in range(20):
         assert server.python("import os; print(os.environ['N'])", "--env", f"N={i}").out == f"{i}\n"
-    assert settled(lambda: len(children(server.pid))) <= before + SPARE
+    falls_to(before + SPARE, lambda: len(children(server.pid)))
 
 
 def test_many_at_once_and_nothing_left(server):
@@ -134,7 +134,7 @@ def test_hanging_up_ends_the_run(server):
         client.kill()
         client.wait()
         client.stdout.close()
-    assert settled(lambda: len(children(server.pid))) <= before + SPARE
+    falls_to(before + SPARE, lambda: len(children(server.pid)))
     assert server.python("print('well')").out == "well\n"
 
 
@@ -172,7 +172,7 @@ def test_bad_clients_harm_nobody(server):
     assert server.python("print('well')").out == "well\n"
     for client in idle + silent:
         client.close()
-    assert settled(lambda: descriptors(server.pid)) <= before + SPARE_FDS
+    falls_to(before + SPARE_FDS, lambda: descriptors(server.pid))
     assert server.process.poll() is None
 
 

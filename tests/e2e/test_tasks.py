@@ -11,7 +11,7 @@ import time
 
 import pytest
 from program import BUILD, ROOT, run
-from server import Server, children, settled
+from server import Server, children, falls_to, settled
 
 
 class Model(http.server.ThreadingHTTPServer):
@@ -167,7 +167,7 @@ def test_a_client_that_hangs_up_ends_the_task(server, model):
     connection.request("POST", "/api/v1/tasks", json.dumps({"query": "Hang"}))
     time.sleep(1)
     connection.close()
-    assert settled(lambda: len(children(server.pid))) <= before + 3
+    falls_to(before + 3, lambda: len(children(server.pid)))
 
 
 def test_events_tell_what_happens(server, model):

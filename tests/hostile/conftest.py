@@ -8,7 +8,7 @@ import subprocess
 import host
 import pytest
 from program import BUILD, run
-from server import Server
+from server import Server, becomes
 
 GUESTS = pathlib.Path(__file__).parent / "guest"
 
@@ -60,7 +60,7 @@ def standing(server):
     """The server is after the test as it was before it."""
     before = host.at_rest(server)
     yield
-    assert host.becomes(lambda: host.changes(before, host.standing(server)), {}) == {}
+    assert becomes(lambda: host.changes(before, host.standing(server)), {}) == {}
 
 
 @pytest.fixture

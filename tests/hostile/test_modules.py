@@ -5,9 +5,9 @@ import json
 import pathlib
 import time
 
-import host
 import modules
 import pytest
+from server import resident_kib
 
 pytestmark = pytest.mark.usefixtures("standing")
 HELLO = pathlib.Path(__file__).parents[2] / "docs/assets/hello-wasi.wat"
@@ -23,13 +23,13 @@ def test_28_compile_bomb(server, tmp_path, name):
     """Ends in an answer; a small module of somebody else is compiled and run meanwhile."""
     (tmp_path / "bomb.wasm").write_bytes(modules.BOMBS[name]())
     (tmp_path / "good.wat").write_text(HELLO.read_text() + f"(; {name} {time.time_ns()} ;)")
-    before = host.resident_kib(server.pid)
+    before = resident_kib(server.pid)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         bomb = pool.submit(verdict, server, tmp_path / "bomb.wasm")
         good = server.run("run", tmp_path / "good.wat")
         assert good.out == "Hello from WASI!\n", good.err
         assert bomb.result()["status"] in ("OK", "INVALID_MODULE", "MODULE_TOO_LARGE", "TIMEOUT"), bomb.result()
-    assert host.resident_kib(server.pid) - before < 200 << 10
+    assert resident_kib(server.pid) - before < 200 << 10
 
 
 def test_28_truncated_at_each_byte(server, tmp_path):

@@ -14,7 +14,7 @@ import http2
 import pytest
 from http2 import ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame
 from program import BUILD, ROOT
-from server import children, settled
+from server import becomes, children, resident_kib, settled
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 from polyagent import Client  # noqa: E402
@@ -25,12 +25,12 @@ MOST_KIB = (3000 if "asan" in str(BUILD) else 800) << 10  # that the front may t
 @contextlib.contextmanager
 def bearing(server):
     """The front stays the same process, grows by no more than it may, and serves both interfaces during and after."""
-    front, before, most, over = server.front, host.resident_kib(server.front), [0], threading.Event()
+    front, before, most, over = server.front, resident_kib(server.front), [0], threading.Event()
 
     def watch():
         while not over.wait(0.05):
             with contextlib.suppress(OSError):
-                most[0] = max(most[0], host.resident_kib(front) - before)
+                most[0] = max(most[0], resident_kib(front) - before)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -158,11 +158,11 @@ def test_38_a_client_vanishes_in_the_middle_of_its_run(server):
         s = socket.create_connection(("127.0.0.1", server.port), timeout=20)
         s.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         sockets.append(s)
-    assert host.becomes(lambda: len(children(server.pid)) >= before + 6, True)
+    assert becomes(lambda: len(children(server.pid)) >= before + 6, True)
     for s in sockets:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a farewell
         s.close()
-    assert host.becomes(lambda: len(children(server.pid)) <= before + 1, True)
+    assert becomes(lambda: len(children(server.pid)) <= before + 1, True)
     with bearing(server):
         pass
 
