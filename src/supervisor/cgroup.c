@@ -8,6 +8,7 @@
  * Delegate=yes is. */
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "supervisor/internal.h"
 
 #include <dirent.h>
@@ -17,7 +18,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_DIRS = 2, PATH_BYTES = 512 };
+enum { MAX_DIRS = 2, PATH_BYTES = 512, REMOVE_TRIES = 400 };
 #define NAME "polyagent-"
 #define NAME_SELF "polyagent-self-"
 
@@ -164,13 +165,41 @@ int cgroup_add(const struct cgroup *cgroup, pid_t pid) {
     return 0;
 }
 
+/* Whoever is still in a group of ours: children of code that had broken out of its worker. */
+static void end_processes(const char *dir) {
+    char path[PATH_BYTES + 64], line[32];
+    (void)snprintf(path, sizeof path, "%s/cgroup.procs", dir);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        long pid = strtol(line, NULL, 10);
+        if (pid > 0 && pid != getpid()) (void)kill((pid_t)pid, SIGKILL);
+    }
+    if (file != NULL) (void)fclose(file);
+}
+
+/* A group is busy until the last that was killed in it has died. What is not gone then, the next
+ * supervisor sweeps. */
+static void remove_dir(const char *dir) {
+    const struct timespec moment = clock_timespec(5 * NS_PER_MS);
+    for (int tries = 0; rmdir(dir) != 0 && errno == EBUSY && tries < REMOVE_TRIES; tries++) {
+        end_processes(dir);
+        (void)nanosleep(&moment, NULL);
+    }
+}
+
 void cgroup_free(struct cgroup *cgroup) {
     if (cgroup == NULL) return;
     if (cgroup->origin[0] != 0) { /* back to where we came from, controllers off first */
         (void)write_text(cgroup->origin, "cgroup.subtree_control", "-memory -pids");
         (void)write_number(cgroup->origin, "cgroup.procs", (uint64_t)getpid());
     }
-    for (int i = 0; i < cgroup->count; i++)
-        (void)rmdir(cgroup->dirs[i]);
+    for (int i = 0; i < cgroup->count; i++) {
+        bool is_home = i > 0 && i == cgroup->home; /* of processes that are no workers */
+        if (is_home) {
+            (void)rmdir(cgroup->dirs[i]);
+        } else {
+            remove_dir(cgroup->dirs[i]);
+        }
+    }
     free(cgroup);
 }

@@ -273,6 +273,7 @@ struct cgroup *cgroup_new(const char *root, bool may_move, uint64_t memory_bytes
                           uint32_t max_processes);
 int cgroup_add(const struct cgroup *cgroup, pid_t pid);
 int cgroup_bound_processes(const struct cgroup *cgroup, uint32_t max_processes);
+/* Ends whoever is still in it (2 s at most are waited for that), and removes it. */
 void cgroup_free(struct cgroup *cgroup);
 
 #endif

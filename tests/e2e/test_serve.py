@@ -14,7 +14,7 @@ import time
 
 import pytest
 from program import BUILD, POLYAGENT, PYTHON_WASM, ROOT, cold_cpu_ms, run
-from server import Server, children, descriptors, falls_to, settled
+from server import Server, children, descriptors, falls_to, resident_kib, settled
 
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 # By chance a worker more or less is parked; a server keeps a descriptor for as many workers as it ever had.
@@ -248,22 +248,24 @@ def test_bad_usage_is_one_line(options, text):
     assert done.returncode == 125 and text in done.err and done.err.count("\n") == 1, done.err
 
 
-def test_bounds_of_all_workers_by_cgroup(tmp_path):
-    """A native fork bomb, with no other layer in its way, ends at the control group's bound."""
+def test_bounds_of_all_workers_by_cgroup(tmp_path, monkeypatch):
+    """A native fork bomb, with no other layer in its way, ends at the control group's bound; a process that outlives its run
+    ends with the server."""
     if os.geteuid() != 0 or not os.access("/sys/fs/cgroup", os.W_OK):
         pytest.skip("needs root and a writable control group")
-    os.environ.update(POLYAGENT_HELPER=str(BUILD / "tests/hostile/hostile-worker"),
-                      POLYAGENT_WASI_ISOLATION_LAYERS="wasm,process,cgroup",
-                      POLYAGENT_WASI_ISOLATION_REQUIRED="cgroup")
-    try:
+    with monkeypatch.context() as patch:
+        patch.setenv("POLYAGENT_HELPER", str(BUILD / "tests/hostile/hostile-worker"))
+        patch.setenv("POLYAGENT_WASI_ISOLATION_LAYERS", "wasm,process,cgroup")
+        patch.setenv("POLYAGENT_WASI_ISOLATION_REQUIRED", "cgroup")
         server = Server(tmp_path, "--max-running", "2")
+    try:
+        stray = int(server.run("run", ROOT / "tests/hostile/yield.wat", "--", "stray").out.split()[-1])
+        assert resident_kib(stray) > 0
+        done = server.run("run", "--stats=json", ROOT / "tests/hostile/yield.wat", "--", "forks", "5000")
+        made = int(done.out.split()[-1])
+        assert 0 < made < 1000, done.out
+        assert "cgroup" in json.loads(done.err.splitlines()[-1])["isolation"]
     finally:
-        for name in ("HELPER", "WASI_ISOLATION_LAYERS", "WASI_ISOLATION_REQUIRED"):
-            del os.environ["POLYAGENT_" + name]
-    done = server.run("run", "--stats=json", ROOT / "tests/hostile/yield.wat", "--", "forks", "5000")
-    made = int(done.out.split()[-1])
-    assert 0 < made < 1000, done.out
-    assert "cgroup" in json.loads(done.err.splitlines()[-1])["isolation"]
-    server.stop()
+        server.stop()
     places = [p for p in pathlib.Path("/sys/fs/cgroup").rglob("polyagent-*") if str(server.pid) in p.name]
-    assert not places
+    assert not places and resident_kib(stray) == 0

@@ -62,10 +62,12 @@ static long fork_and_reap(void) {
 /* How many of `wanted` children come about; they stay until the worker's end takes them along. */
 static long fork_many(long wanted) {
     long made = 0;
+    pid_t worker = getpid();
     while (made < wanted) {
         long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
         if (pid == 0) {
             (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() != worker) _exit(0); /* it ended before it could be asked to */
             for (;;)
                 (void)pause();
         }
@@ -73,6 +75,16 @@ static long fork_many(long wanted) {
         made++;
     }
     return made;
+}
+
+/* A child that outlives the worker, where nothing keeps it from that. */
+static long fork_stray(void) {
+    long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid != 0) return pid;
+    (void)prctl(PR_SET_PDEATHSIG, 0);
+    (void)close_range(0, ~0U, 0); /* nobody waits for the ends of its output */
+    for (;;)
+        (void)pause();
 }
 
 /* In how many hierarchies this process sees itself anywhere but at the root. */
@@ -140,6 +152,8 @@ wasi_errno __wrap_wasi_sched_yield(struct wasi *w, const uint64_t *a) {
         say(w, deed, fork_and_reap());
     } else if (strcmp(deed, "forks") == 0) {
         say(w, deed, fork_many(number));
+    } else if (strcmp(deed, "stray") == 0) {
+        say(w, deed, fork_stray());
     } else if (strcmp(deed, "kill") == 0) {
         say(w, deed, kill((pid_t)number, 0));
     } else if (strcmp(deed, "memory") == 0) {
