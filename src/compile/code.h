@@ -141,15 +141,22 @@ void gen_each(struct gen *g, struct node *target, struct node *iterable,
               void (*body)(struct gen *g, void *context), void *context, struct loop *loop);
 void gen_load(struct gen *g, const struct variable *v);
 void gen_store(struct gen *g, const struct variable *v, enum form form);
-void gen_assign(struct gen *g, struct node *target, enum form form); /* the value is on the stack */
 bool is_named(const struct node *node, const char *name);
 bool may_collect(struct node *node);
 /* No integer outside of so many bits comes of it; 64: any may. */
 int bits_of(const struct node *node);
+/* ---- items and assignments (item.c) */
+enum form gen_item(struct gen *g, struct node *node);
+/* The container and the three bounds, as any values. */
+void gen_slice(struct gen *g, struct node *container, struct node *bounds);
+void gen_assign(struct gen *g, struct node *target, enum form form); /* the value is on the stack */
 
 /* ---- statements (statement.c) */
 void set_line(struct gen *g, uint32_t line);
 void gen_body(struct gen *g, struct node *body);
+/* ---- functions (function.c) */
+/* The caller's frame is the current one again. */
+void gen_leave_frame(struct gen *g);
 void gen_function(struct module *m, struct function *f);
 /* Once the frames of all functions are known. */
 void gen_prologue(struct module *m, struct function *f);
