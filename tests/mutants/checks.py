@@ -40,6 +40,7 @@ CHECKS = [
     ("a job's numbers are possible", "src/worker/packet.c", "if (!numbers_are_possible(h)) {", "if (false) {", ["packet"]),
     ("a job has the descriptors that it names", "src/worker/packet.c", "if (expected != count) return false;", "", ["packet"]),
     ("a job's data cannot change", "src/worker/packet.c", "(seals & BODY_SEALS) != BODY_SEALS", "false", ["packet"]),
+    ("what outlives its run ends with the server", "src/supervisor/cgroup.c", "if (pid > 0 && pid != getpid()) (void)kill((pid_t)pid, SIGKILL);", "(void)pid;", ["tests/e2e/test_serve.py -k cgroup"]),
     ("required layers are in force", "src/supervisor/judge.c", "} else if (ended_well && shared->started && lacking != 0) {", "} else if (false) {", ["judge"]),
     ("a report's texts end", "src/supervisor/judge.c", "report->message[sizeof report->message - 1] = 0;", "", ["judge"]),
     ("a report of a killed worker is not believed", "src/supervisor/judge.c", "bool ended_well = reported && report->finished && report->status <= PA_INTERNAL;", "bool ended_well = report->finished && report->status <= PA_INTERNAL;", ["judge"]),
