@@ -77,11 +77,12 @@ static long fork_many(long wanted) {
     return made;
 }
 
-/* A child that outlives the worker, where nothing keeps it from that. */
+/* A child that outlives the worker, where nothing keeps it from that, and leaves the zygote's group
+ * of processes, which is killed with it. */
 static long fork_stray(void) {
     long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid != 0) return pid;
-    (void)prctl(PR_SET_PDEATHSIG, 0);
+    (void)setsid();
     (void)close_range(0, ~0U, 0); /* nobody waits for the ends of its output */
     for (;;)
         (void)pause();
