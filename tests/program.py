@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -26,6 +27,16 @@ def run(*args, stdin=b"", timeout=60, hello=False, crashes=False, **more):
 def cold_cpu_ms():
     """What a run takes that starts Python itself: beside it, a warm one takes next to nothing, however busy the machine is."""
     return json.loads(run("python", "--local", "--stats=json", "-c", "pass").err)["usage"]["cpu_ms"]
+
+
+def own_state(folder):
+    """A state directory for a test's modules and sessions. The cache's key in it is the user's: with another one, interpreters that
+    are compiled already would be compiled again, and once more for whoever comes next."""
+    (folder / "state").mkdir(mode=0o700)
+    users = pathlib.Path(os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local/state") / "polyagent/cache.key"
+    if users.exists():
+        shutil.copy(users, folder / "state")
+    return folder / "state"
 
 
 def seconds_of(text):

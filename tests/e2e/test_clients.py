@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from program import ROOT
+from program import ROOT, own_state
 from server import Server, becomes, children, falls_to, settled
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
@@ -22,7 +22,7 @@ HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clients")
-    server = Server(folder, grpc=True, env={"POLYAGENT_STATE_DIR": str(folder / "state")})
+    server = Server(folder, grpc=True, env={"POLYAGENT_STATE_DIR": str(own_state(folder))})
     assert server.run("module", "push", "hello@1.0", HELLO).returncode == 0
     yield server
     server.stop()

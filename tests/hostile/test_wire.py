@@ -19,7 +19,8 @@ from server import becomes, children, resident_kib, settled
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 from polyagent import Client  # noqa: E402
 
-MOST_KIB = (3000 if "asan" in str(BUILD) else 800) << 10  # that the front may take meanwhile
+MOST_KIB = 800 << 10  # that the front may take meanwhile
+SANITIZED = "asan" in str(BUILD)  # keeps what was freed, and is slow to see a flood: how much it takes tells nothing
 
 
 @contextlib.contextmanager
@@ -43,7 +44,7 @@ def bearing(server):
         over.set()
         watcher.join()
     assert server.front == front, server.log.read_text()[-2000:]
-    assert most[0] < MOST_KIB, f"the front took {most[0]} KiB"
+    assert SANITIZED or most[0] < MOST_KIB, f"the front took {most[0]} KiB"
 
 
 def settings(*pairs):
