@@ -36,12 +36,12 @@ def falls_to(most, probe, seconds=30):
 
 
 def resident_kib(pid):
-    """Memory that a process has; 0: it is gone."""
+    """Memory that a process has; None: it is gone."""
     try:
         found = re.search(r"^VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
     except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(found[1]) if found else 0
+        return None
+    return int(found[1]) if found else None
 
 
 def settled(probe, seconds=10):

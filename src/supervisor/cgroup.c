@@ -193,13 +193,8 @@ void cgroup_free(struct cgroup *cgroup) {
         (void)write_text(cgroup->origin, "cgroup.subtree_control", "-memory -pids");
         (void)write_number(cgroup->origin, "cgroup.procs", (uint64_t)getpid());
     }
-    for (int i = 0; i < cgroup->count; i++) {
-        bool is_home = i > 0 && i == cgroup->home; /* of processes that are no workers */
-        if (is_home) {
-            (void)rmdir(cgroup->dirs[i]);
-        } else {
-            remove_dir(cgroup->dirs[i]);
-        }
-    }
+    if (cgroup->home > 0) (void)rmdir(cgroup->dirs[--cgroup->count]); /* the last; not of workers */
+    for (int i = 0; i < cgroup->count; i++)
+        remove_dir(cgroup->dirs[i]);
     free(cgroup);
 }

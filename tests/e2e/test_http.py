@@ -177,12 +177,10 @@ def test_a_client_that_is_gone_ends_its_run(front):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", front.port)) as client:
             client.sendall(head + body)
-            until = time.monotonic() + 10
-            while "in_flight 1" not in request(front, "GET", "/metrics").text and time.monotonic() < until:
-                time.sleep(0.02)
+            assert in_flight(front, 1)
     falls_to(before[0] + 3, lambda: len(children(front.pid)))
     falls_to(before[1] + 1, lambda: descriptors(front.front))
-    assert becomes(lambda: "polyagent_runs_in_flight 0" in request(front, "GET", "/metrics").text, True)
+    assert in_flight(front, 0)
 
 
 def test_a_stream_whose_reader_is_gone_ends_its_run(front):
@@ -195,7 +193,7 @@ def test_a_stream_whose_reader_is_gone_ends_its_run(front):
             time.sleep(0.3)
     falls_to(before[0] + 3, lambda: len(children(front.pid)))
     falls_to(before[1] + 1, lambda: descriptors(front.front))
-    assert becomes(lambda: "polyagent_runs_in_flight 0" in request(front, "GET", "/metrics").text, True)
+    assert in_flight(front, 0)
 
 
 def test_clients_that_behave_badly_harm_nobody(front):
@@ -277,14 +275,8 @@ def test_folders_of_runs_go_with_them(tmp_path):
     body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass", "files": {"f": ""}}}).encode()
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        until = time.monotonic() + 20
-        while not there() and time.monotonic() < until:
-            time.sleep(0.02)
-        assert len(there()) == 1
-    until = time.monotonic() + 20
-    while there() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert there() == []
+        assert becomes(lambda: len(there()), 1) == 1
+    assert becomes(there, []) == []
     server.stop()
 
 
@@ -304,17 +296,15 @@ def test_a_refused_stream_is_an_answer(front):
     assert (response.status, json.loads(response.text)["status"]) == (404, "NOT_FOUND")
 
 
-def started(front, count):
-    until = time.monotonic() + 30
-    while f"in_flight {count}" not in request(front, "GET", "/metrics").text and time.monotonic() < until:
-        time.sleep(0.02)
+def in_flight(front, count):
+    return becomes(lambda: f"polyagent_runs_in_flight {count}" in request(front, "GET", "/metrics").text, True)
 
 
 def test_it_ends_when_its_runs_have_ended(tmp_path):
     front = Server(tmp_path, http=True)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         slow = pool.submit(execute, front, "python_wasi_runner", {"code": "import time; time.sleep(1.5); print('done')"})
-        started(front, 1)
+        assert in_flight(front, 1)
         front.stop()
         status, result = slow.result()
         assert (status, result["stdout"]) == (200, "done\n")
@@ -327,7 +317,7 @@ def test_runs_that_outlast_its_end_are_cancelled(tmp_path):
     for _ in range(3):
         clients.append(socket.create_connection(("127.0.0.1", front.port)))
         clients[-1].sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    started(front, 3)
+    assert in_flight(front, 3)
     front.stop()
     assert all(client.recv(100) == b"" for client in clients)
     for client in clients:

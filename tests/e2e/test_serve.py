@@ -260,7 +260,7 @@ def test_bounds_of_all_workers_by_cgroup(tmp_path, monkeypatch):
         server = Server(tmp_path, "--max-running", "2")
     try:
         stray = int(server.run("run", ROOT / "tests/hostile/yield.wat", "--", "stray").out.split()[-1])
-        assert resident_kib(stray) > 0
+        assert resident_kib(stray)
         done = server.run("run", "--stats=json", ROOT / "tests/hostile/yield.wat", "--", "forks", "5000")
         made = int(done.out.split()[-1])
         assert 0 < made < 1000, done.out
@@ -268,4 +268,4 @@ def test_bounds_of_all_workers_by_cgroup(tmp_path, monkeypatch):
     finally:
         server.stop()
     places = [p for p in pathlib.Path("/sys/fs/cgroup").rglob("polyagent-*") if str(server.pid) in p.name]
-    assert not places and resident_kib(stray) == 0
+    assert not places and resident_kib(stray) is None

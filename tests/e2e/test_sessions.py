@@ -460,7 +460,7 @@ def test_an_interpreter_that_is_killed(session):
 
     def alive():
         """Those with the session's memory: its interpreter, and the copy for its next turn."""
-        large = [pid for pid in children(session.api.server.pid) if resident_kib(pid) > 160 << 10]
+        large = [pid for pid in children(session.api.server.pid) if (resident_kib(pid) or 0) > 160 << 10]
         for pid in large:
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)

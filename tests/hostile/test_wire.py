@@ -30,8 +30,7 @@ def bearing(server):
 
     def watch():
         while not over.wait(0.05):
-            with contextlib.suppress(OSError):
-                most[0] = max(most[0], resident_kib(front) - before)
+            most[0] = max(most[0], (resident_kib(front) or before) - before)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
