@@ -1,5 +1,7 @@
 #include "server/json_body.h"
 
+#include "base/json_scan.h"
+
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,20 +23,6 @@ struct cuts {
     unsigned count;
     char nonce[NONCE_BYTES]; /* begins each mark: nobody can know it */
 };
-
-/* The closing quote of a text that begins at `at`, or the end; `plain`: it is as it stands. */
-static const char *end_of_text(const char *at, const char *end, bool *plain) {
-    *plain = true;
-    for (;;) {
-        const char *quote = memchr(at, '"', (size_t)(end - at));
-        if (quote == NULL) return end;
-        const char *escape = memchr(at, '\\', (size_t)(quote - at));
-        if (escape == NULL) return quote;
-        *plain = false;
-        if (end - escape < 2) return end;
-        at = escape + 2;
-    }
-}
 
 /* ASCII without control characters: neither jansson nor anybody need look at it again. */
 static bool is_simple(const char *text, size_t size) {
@@ -64,7 +52,7 @@ static int cut(struct cuts *cuts, const char *text, size_t size, struct buffer *
             return error_set(err, PA_INVALID_ARGUMENT, "the body has more than %d values",
                              MAX_VALUES);
         if (character != '"') continue;
-        const char *quote = end_of_text(at, end, &plain), *from = at;
+        const char *quote = json_scan_text(at, end, &plain), *from = at;
         size_t length = (size_t)(quote - from);
         at = quote < end ? quote + 1 : end;
         if (!plain || quote == end || length < LARGE_BYTES || cuts->count == MAX_CUTS ||

@@ -57,4 +57,5 @@ CHECKS = [
     ("%00 cuts no path short", "src/server/http_routes.c", "if (!known || r->path_is_cut) {", "if (!known) {", ["tests/hostile/test_strangers.py -k 'steal or download_symlink'"]),
     ("a connection has few calls and little metadata", "src/server/rpc_bounds.c", "if (!fits) hang_up(server, peer);", "", ["tests/hostile/test_wire.py -k HPACK"]),
     ("files are found through no link", "src/tools/folder.c", ".resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS}", ".resolve = 0}", ["folder", "tests/hostile/test_strangers.py -k download"]),
+    ("JSON is looked at in one pass", "src/base/json_scan.c", "if (at > quote) quote = memchr(", "quote = memchr(", ["json_scan"]),
 ]
