@@ -65,7 +65,8 @@ static int perform(const struct tool_call *call, bool local, bool *gave_up) {
     struct run run = {.call = call, .gave_up = gave_up};
     struct error err = {0};
     struct pa_job job = call->job;
-    if (result_files_open(&run.files, call->merged, call->answers, &err) != 0)
+    if (result_files_open(&run.files, call->merged, call->answers, job.limits.output_limit_bytes,
+                          &err) != 0)
         return cli_fail("tool: %s", err.text);
     job.use_output_fds = true;
     job.stdout_fd = run.files.outputs[0];

@@ -235,7 +235,8 @@ struct remote_run *remote_start(struct remote *remote, const char *tenant,
                                .turn = turn,
                                .context = context};
     bool streams = callbacks->output != NULL;
-    int result = result_files_open(&run->files, call->merged, call->answers, err);
+    int result = result_files_open(&run->files, call->merged, call->answers,
+                                   call->job.limits.output_limit_bytes, err);
     if (result == 0 && streams) result = open_pipes(&run->files, given, err);
     if (result == 0)
         result = send_call(run, call, tenant, streams ? given : run->files.outputs, err);

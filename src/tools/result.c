@@ -3,6 +3,8 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json_scan.h"
+#include "tools/artifact.h"
 #include "tools/base64.h"
 
 #include <errno.h>
@@ -12,9 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { RESULT_MAX_ARTIFACTS = 100 };
+/* Of an answer: what the WASI layer lets through, and 100 artifacts of four values each with room
+ * to spare. A parse of 32 MiB of "{}," takes 1.8 GB. */
+enum { ANSWER_BYTES = 32 << 20, ANSWER_VALUES = 2000, ANSWER_DEPTH = 8 };
+enum { ENDLESS_BYTES = 256 << 20 }; /* read of an output without a limit */
 
 json_t *result_json(const struct pa_result *r) {
     const struct pa_usage *u = &r->usage;
@@ -101,26 +107,47 @@ int result_add_output(json_t *result, const char *name, const void *data, size_t
     return done;
 }
 
-static int read_file(int fd, struct buffer *bytes) {
+/* At most `most` bytes from the file's beginning; `more` tells if that is not all. The offset,
+ * which whoever writes shares, stays as it is. */
+static int read_file(int fd, uint64_t most, struct buffer *bytes, bool *more) {
+    struct stat st;
+    *more = false;
     if (fd < 0) return 0;
-    return lseek(fd, 0, SEEK_SET) == 0 ? buffer_read_fd(bytes, fd, SIZE_MAX / 2) : -errno;
+    if (fstat(fd, &st) != 0) return -errno;
+    *more = (uint64_t)st.st_size > most;
+    size_t size = *more ? (size_t)most : (size_t)st.st_size, at = 0;
+    bytes->data = size > 0 ? malloc(size) : NULL;
+    if (size > 0 && bytes->data == NULL) return -ENOMEM;
+    bytes->capacity = size;
+    while (at < size) {
+        ssize_t got = pread(fd, bytes->data + at, size - at, (off_t)at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return -errno;
+        if (got == 0) break;
+        at += (size_t)got;
+    }
+    bytes->size = at;
+    return 0;
 }
 
 int result_add_outputs(json_t *result, const struct result_files *files) {
-    static const char *const names[] = {"stdout", "stderr"};
+    static const char *const names[] = {"stdout", "stderr"}, *const truncated[] = {
+                                                                 "stdout_truncated",
+                                                                 "stderr_truncated"};
     for (int i = 0; i < 2; i++) {
         struct buffer bytes = {0};
-        int done = read_file(files->outputs[i], &bytes);
+        bool more;
+        int done = read_file(files->outputs[i], files->limit_bytes, &bytes, &more);
         if (done == 0) done = result_add_output(result, names[i], bytes.data, bytes.size);
+        if (done == 0 && more) done = json_object_set_new(result, truncated[i], json_true());
         buffer_fini(&bytes);
         if (done != 0) return -1;
     }
     return 0;
 }
 
-/* One that is no file by its form is left out. */
+/* What is no file by its form is left out. */
 static int add_artifacts(json_t *result, const json_t *given) {
-    static const char *const keys[] = {"name", "mime", "bytes_base64"};
     json_t *list = json_object_get(result, "artifacts"), *file;
     size_t index;
     if (json_array_size(given) == 0) return 0;
@@ -129,24 +156,29 @@ static int add_artifacts(json_t *result, const json_t *given) {
         if (json_object_set_new(result, "artifacts", list) != 0) return -1;
     }
     json_array_foreach((json_t *)(uintptr_t)given, index, file) {
-        bool whole = json_object_size(file) == 3 && index < RESULT_MAX_ARTIFACTS;
-        for (size_t i = 0; i < 3; i++)
-            whole = whole && json_is_string(json_object_get(file, keys[i]));
-        if (whole && json_array_append(list, file) != 0) return -1;
+        if (index < ARTIFACT_MAX_FILES && artifact_is_sound(file) &&
+            json_array_append(list, file) != 0)
+            return -1;
     }
     return 0;
 }
 
-int result_add_answer(json_t *result, int answer, bool turn) {
+/* NULL: it is none, or memory is out. The guest may have written there itself. */
+static json_t *parse_answer(int fd) {
     struct buffer bytes = {0};
-    int done = read_file(answer, &bytes);
-    /* Whatever is no answer is left out: the guest may have written there itself. */
-    json_t *all = done == 0 && bytes.size > 0 ? json_loadb((const char *)bytes.data, bytes.size,
-                                                           JSON_REJECT_DUPLICATES, NULL)
-                                              : NULL;
+    json_t *all = NULL;
+    bool more;
+    if (read_file(fd, ANSWER_BYTES, &bytes, &more) == 0 && !more && bytes.size > 0 &&
+        json_scan_is_within((const char *)bytes.data, bytes.size, ANSWER_VALUES, ANSWER_DEPTH))
+        all = json_loadb((const char *)bytes.data, bytes.size, JSON_REJECT_DUPLICATES, NULL);
     buffer_fini(&bytes);
+    return all;
+}
+
+int result_add_answer(json_t *result, int answer, bool turn) {
+    json_t *all = parse_answer(answer);
     json_t *text = json_object_get(all, "result"), *code = json_object_get(all, "exit_code");
-    if (done == 0 && json_is_string(text)) done = json_object_set(result, "result", text);
+    int done = json_is_string(text) ? json_object_set(result, "result", text) : 0;
     if (done == 0) done = add_artifacts(result, json_object_get(all, "artifacts"));
     if (done == 0 && turn && json_is_integer(code))
         done =
@@ -155,9 +187,12 @@ int result_add_answer(json_t *result, int answer, bool turn) {
     return done == 0 ? 0 : -1;
 }
 
-int result_files_open(struct result_files *files, bool merged, bool answers, struct error *err) {
-    *files =
-        (struct result_files){.outputs = {memfd_create("stdout", MFD_CLOEXEC), -1}, .answer = -1};
+int result_files_open(struct result_files *files, bool merged, bool answers, uint64_t limit_bytes,
+                      struct error *err) {
+    uint64_t limit = limit_bytes > 0 && limit_bytes < ENDLESS_BYTES ? limit_bytes : ENDLESS_BYTES;
+    *files = (struct result_files){.outputs = {memfd_create("stdout", MFD_CLOEXEC), -1},
+                                   .answer = -1,
+                                   .limit_bytes = merged ? 2 * limit : limit};
     if (!merged) files->outputs[1] = memfd_create("stderr", MFD_CLOEXEC);
     if (answers) files->answer = memfd_create("answer", MFD_CLOEXEC);
     if (files->outputs[0] >= 0 && (merged || files->outputs[1] >= 0) &&

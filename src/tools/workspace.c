@@ -2,6 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "tools/artifact.h"
 #include "tools/base64.h"
 
 #include <errno.h>
@@ -11,9 +12,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-
-enum { MAX_ARTIFACTS = 100 };
-enum { MAX_ARTIFACT_BYTES = 32 << 20 };
 
 /* A folder within the run's, with files in it. */
 static int fill(const char *path, const json_t *files, struct error *err) {
@@ -89,12 +87,15 @@ static int add_artifact(void *context, const struct folder_place *place, const s
     const char *name = place->path;
     struct stat st;
     struct buffer bytes = {0};
-    if (name == NULL) a->truncated = true;
-    if (name == NULL || !S_ISREG(seen->st_mode)) return 0;
+    if (!S_ISREG(seen->st_mode)) return 0;
+    if (name == NULL || !artifact_is_name(name, true)) {
+        a->truncated = true;
+        return 0;
+    }
     _cleanup_(fd_closep) int fd = folder_open(place->dir, place->name, O_RDONLY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return 0;
-    if (json_array_size(a->list) == MAX_ARTIFACTS || st.st_size > MAX_ARTIFACT_BYTES ||
-        a->bytes + (size_t)st.st_size > MAX_ARTIFACT_BYTES ||
+    if (json_array_size(a->list) == ARTIFACT_MAX_FILES || st.st_size > ARTIFACT_MAX_BYTES ||
+        a->bytes + (size_t)st.st_size > ARTIFACT_MAX_BYTES ||
         buffer_read_fd(&bytes, fd, (size_t)st.st_size) != 0) {
         buffer_fini(&bytes);
         a->truncated = true;

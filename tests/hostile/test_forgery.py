@@ -114,6 +114,18 @@ for fd in range(3, 64):
     assert host.python(server, "2")["result"] == "2"
 
 
+def test_36_files_of_a_forged_answer_have_plain_names(server):
+    """Nothing that a client could write outside of its folder, or would fail to decode."""
+    good = {"name": "plot.png", "mime": "image/png", "bytes_base64": "QUJD"}
+    forged = [{**good, "name": "../../../etc/cron.d/x"}, {**good, "name": ".."}, {**good, "name": "\x1b[2J"}, {**good, "mime": "html"},
+              {**good, "bytes_base64": "!!!not base64"}, good]
+    answer = host.python(server, f"import os\nos.write(0, {json.dumps({'artifacts': forged}).encode()!r})\nos._exit(0)")
+    assert answer["status"] == "OK" and answer["artifacts"] == [good], answer
+    code = "open('/output/a\\nb', 'w').close()\nopen('/output/c', 'w').close()"
+    answer = host.python(server, code)
+    assert ([a["name"] for a in answer["artifacts"]], answer["artifacts_truncated"]) == (["c"], True), answer
+
+
 def test_36_usage_is_not_the_guests_word(server):
     """A run that stops its own clock, or says that it took no time, is measured all the same."""
     answer = host.python(server, "import time\ntime.time = time.perf_counter = lambda: 0\nx = sum(range(3 * 10 ** 6))\ntime.sleep(0.2)")

@@ -58,4 +58,7 @@ CHECKS = [
     ("a connection has few calls and little metadata", "src/server/rpc_bounds.c", "if (!fits) hang_up(server, peer);", "", ["tests/hostile/test_wire.py -k HPACK"]),
     ("files are found through no link", "src/tools/folder.c", ".resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS}", ".resolve = 0}", ["folder", "tests/hostile/test_strangers.py -k download"]),
     ("JSON is looked at in one pass", "src/base/json_scan.c", "if (at > quote) quote = memchr(", "quote = memchr(", ["json_scan"]),
+    ("an answer is counted before it is parsed", "src/tools/result.c", "json_scan_is_within((const char *)bytes.data, bytes.size, ANSWER_VALUES, ANSWER_DEPTH))", "true)", ["result"]),
+    ("an output is read to its limit", "src/tools/result.c", "*more = (uint64_t)st.st_size > most;", "", ["result"]),
+    ("an answer's files are what they say", "src/tools/result.c", "artifact_is_sound(file)", "json_is_object(file)", ["tests/hostile/test_forgery.py -k names"]),
 ]
