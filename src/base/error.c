@@ -1,5 +1,7 @@
 #include "base/error.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +13,7 @@ int error_set(struct error *err, enum pa_status code, const char *format, ...) {
     err->code = code;
     (void)vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    text_tidy(err->text, sizeof err->text, TEXT_ONE_LINE);
     return -1;
 }
 

@@ -9,7 +9,7 @@
 
 struct error {
     enum pa_status code; /* PA_OK until something failed */
-    char text[1024];     /* NUL-terminated, one line, cut when longer */
+    char text[1024];     /* NUL-terminated, one line of UTF-8 (base/text.h), cut when longer */
 };
 
 /* Fills `err` and returns -1, so that callers can write `return error_set(...)`. */

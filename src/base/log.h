@@ -18,10 +18,14 @@ struct log_field {
     double number;
 };
 
-/* "LEVEL" and "COMPONENT=LEVEL", comma-separated; "wasi_sandbox" and "polyagent_agent_core" are
- * taken too, for environments made for the Rust program of that name. -1 with `err`: nothing has
- * changed. One thread at a time; others may log. */
+/* "LEVEL" and "COMPONENT=LEVEL", comma-separated. -1 with `err`: nothing has changed. One thread at
+ * a time; others may log. */
 int log_set_filter(const char *filter, struct error *err);
+
+/* What RUST_LOG says of us, as such a filter: "polyagent_agent_core" is everything, "wasi_sandbox"
+ * the component wasi, a target alone its trace; what is about other programs is left out. Returns
+ * the bytes of the text in `out`, whose `room` cuts between two parts; 0: nothing. */
+size_t log_filter_of_rust(const char *filter, char *out, size_t room);
 
 enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 /* AUTO looks at stderr now. */

@@ -213,7 +213,10 @@ static int set_from_environment(struct config *config, struct error *err) {
     const char *python = getenv("PYTHON_WASI_WASM_PATH"), *level = getenv("POLYAGENT_LOG");
     static const struct setting interpreter = {.key = "", .kind = TEXT, .offset = AT(interpreter)};
     static const struct setting log_level = {.key = "", .kind = TEXT, .offset = AT(log_level)};
-    if (level == NULL) level = getenv("RUST_LOG");
+    const char *rust = getenv("RUST_LOG");
+    char ours[256];
+    if (level == NULL && rust != NULL && log_filter_of_rust(rust, ours, sizeof ours) > 0)
+        level = ours;
     if (python != NULL && set_text(config, &interpreter, python, err) != 0) return -1;
     return level != NULL ? set_text(config, &log_level, level, err) : 0;
 }

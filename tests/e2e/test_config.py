@@ -46,7 +46,7 @@ def test_what_wins(tmp_path):
     path = config(tmp_path, "queue: {max_running: 3, max_queued: 4}\nserver: {http: '127.0.0.1:1'}\n")
     text = printed(path, {"POLYAGENT_QUEUE_MAX_RUNNING": "5", "POLYAGENT_WASI_MODULE_PATHS": "/a,/b", "POLYAGENT_WASI_ENV_VARS": "A=1",
                           "PYTHON_WASI_WASM_PATH": "/x.wasm", "RUST_LOG": "polyagent_agent_core=debug,wasi_sandbox=trace"}, "--max-running", "6")
-    for line in ("max_running: 6", "max_queued: 4", '- "/a"\n    - "/b"', 'A: "1"', 'python: "/x.wasm"', 'level: "polyagent_agent_core=debug'):
+    for line in ("max_running: 6", "max_queued: 4", '- "/a"\n    - "/b"', 'A: "1"', 'python: "/x.wasm"', 'level: "debug,wasi=trace"'):
         assert line in text, line
 
 
