@@ -403,6 +403,7 @@ static void at_first_input(void *context) {
 }
 
 void run_rest(struct run *run) {
+    wasi_rest(run->wasi);
     judge_exit(run, 0);
     count_fuel(run);
     finish_report(run);

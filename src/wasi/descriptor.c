@@ -24,6 +24,7 @@ wasi_errno wasi_fd_reserve(struct wasi *w, uint32_t *fd) {
     for (uint32_t i = 0; i < w->fd_capacity; i++) {
         if (w->fds[i].kind == WASI_CLOSED) {
             *fd = i;
+            if (i >= w->fd_top) w->fd_top = i + 1;
             return WASI_SUCCESS;
         }
     }
@@ -32,7 +33,7 @@ wasi_errno wasi_fd_reserve(struct wasi *w, uint32_t *fd) {
 
 bool wasi_fd_is_open_elsewhere(const struct wasi *w, const struct wasi_fd *except,
                                const struct stat *st) {
-    for (uint32_t i = 0; i < w->fd_capacity; i++) {
+    for (uint32_t i = 0; i < w->fd_top; i++) {
         struct stat other;
         const struct wasi_fd *entry = &w->fds[i];
         if (entry != except && entry->kind == WASI_FILE && fstat(entry->host_fd, &other) == 0 &&
@@ -50,8 +51,7 @@ void wasi_fd_release(struct wasi *w, struct wasi_fd *entry) {
         st.st_nlink == 0 && !wasi_fd_is_open_elsewhere(w, entry, &st)) {
         wasi_quota_give_bytes(w, (uint64_t)st.st_size);
     }
-    if (entry->kind == WASI_FILE || entry->kind == WASI_DIRECTORY) (void)close(entry->host_fd);
-    free(entry->preopen_path);
+    if (entry->host_fd >= 0 && !entry->preopened) (void)close(entry->host_fd);
     wasi_listing_free(entry->listing);
     *entry = (struct wasi_fd){.host_fd = -1};
 }
@@ -76,12 +76,21 @@ WASI_FN(fd_renumber) {
     return WASI_SUCCESS;
 }
 
-static uint8_t filetype_of(const struct wasi_fd *entry) {
+int wasi_host_fd(const struct wasi *w, const struct wasi_fd *entry) {
+    switch (entry->kind) {
+    case WASI_INPUT: return w->input.fd;
+    case WASI_OUTPUT: return entry->stream->fd;
+    default: return entry->host_fd;
+    }
+}
+
+static uint8_t filetype_of(const struct wasi *w, const struct wasi_fd *entry) {
     struct stat st;
+    int fd = wasi_host_fd(w, entry);
     if (entry->kind == WASI_DIRECTORY) return WASI_FILETYPE_DIRECTORY;
     if (entry->kind == WASI_FILE) return WASI_FILETYPE_REGULAR;
     /* A stream looks like a terminal only if it is one: libc's isatty() goes by this. */
-    if (entry->host_fd >= 0 && fstat(entry->host_fd, &st) == 0) return wasi_filetype(st.st_mode);
+    if (fd >= 0 && fstat(fd, &st) == 0) return wasi_filetype(st.st_mode);
     return WASI_FILETYPE_UNKNOWN;
 }
 
@@ -91,7 +100,7 @@ WASI_FN(fd_fdstat_get) {
     wasi_errno e = wasi_fd_get(w, (uint32_t)a[0], &entry);
     if (e != WASI_SUCCESS) return e;
     uint8_t out[WASI_FDSTAT_BYTES] = {0}; /* padding must not carry host bytes */
-    out[0] = filetype_of(entry);
+    out[0] = filetype_of(w, entry);
     memcpy(out + 2, &entry->flags, 2);
     memcpy(out + 8, &entry->rights_base, 8);
     memcpy(out + 16, &entry->rights_inheriting, 8);
@@ -135,9 +144,9 @@ WASI_FN(fd_prestat_get) {
     struct wasi_fd *entry;
     wasi_errno e = wasi_fd_get(w, (uint32_t)a[0], &entry);
     if (e != WASI_SUCCESS) return e;
-    if (entry->preopen_path == NULL) return WASI_EBADF;
+    if (!entry->preopened) return WASI_EBADF;
     uint8_t out[WASI_PRESTAT_BYTES] = {0}; /* tag 0: a directory */
-    uint32_t length = (uint32_t)strlen(entry->preopen_path);
+    uint32_t length = (uint32_t)strlen(w->mounts[entry->mount].guest_path);
     memcpy(out + 4, &length, 4);
     return guest_put(w->memory, (uint32_t)a[1], out, sizeof out) ? WASI_SUCCESS : WASI_EFAULT;
 }
@@ -147,9 +156,9 @@ WASI_FN(fd_prestat_dir_name) {
     struct wasi_fd *entry;
     wasi_errno e = wasi_fd_get(w, (uint32_t)a[0], &entry);
     if (e != WASI_SUCCESS) return e;
-    if (entry->preopen_path == NULL) return WASI_EBADF;
-    size_t length = strlen(entry->preopen_path);
+    if (!entry->preopened) return WASI_EBADF;
+    const char *path = w->mounts[entry->mount].guest_path;
+    size_t length = strlen(path);
     if (length > (uint32_t)a[2]) return WASI_ENAMETOOLONG;
-    return guest_put(w->memory, (uint32_t)a[1], entry->preopen_path, length) ? WASI_SUCCESS
-                                                                             : WASI_EFAULT;
+    return guest_put(w->memory, (uint32_t)a[1], path, length) ? WASI_SUCCESS : WASI_EFAULT;
 }

@@ -305,7 +305,8 @@ WASI_FN(fd_filestat_get) {
     wasi_errno e = wasi_fd_get(w, (uint32_t)a[0], &entry);
     if (e != WASI_SUCCESS) return e;
     if (!(entry->rights_base & WASI_RIGHT_FD_FILESTAT_GET)) return WASI_ENOTCAPABLE;
-    if (entry->host_fd >= 0 && fstat(entry->host_fd, &st) != 0) return wasi_from_errno(errno);
+    int fd = wasi_host_fd(w, entry);
+    if (fd >= 0 && fstat(fd, &st) != 0) return wasi_from_errno(errno);
     if (entry->kind == WASI_INPUT || entry->kind == WASI_OUTPUT) {
         /* Where the host's streams lead to is not shown, only what kind of thing they are. */
         st = (struct stat){.st_mode = st.st_mode, .st_nlink = 1};

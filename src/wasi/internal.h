@@ -14,7 +14,8 @@ enum {
     WASI_MAX_CALL_BYTES = 16 << 20,   /* one read or write moves at most this much */
     WASI_MAX_SUBSCRIPTIONS = 4096,    /* of one poll_oneoff */
     WASI_MAX_STRINGS_BYTES = 1 << 20, /* argv, and env */
-    WASI_MAX_ANSWER_BYTES = 32 << 20
+    WASI_MAX_ANSWER_BYTES = 32 << 20,
+    WASI_FIRST_PREOPEN = 3 /* where libc looks for them */
 };
 
 enum wasi_kind { WASI_CLOSED = 0, WASI_FILE, WASI_DIRECTORY, WASI_INPUT, WASI_OUTPUT };
@@ -35,16 +36,30 @@ struct wasi_stream {
 
 struct wasi_fd {
     enum wasi_kind kind;
-    int host_fd; /* owned for FILE and DIRECTORY; else the caller's or -1 */
+    int host_fd; /* of FILE and DIRECTORY: owned, unless preopened; wasi_host_fd() for all kinds */
     uint64_t rights_base;
     uint64_t rights_inheriting;
     uint16_t flags;
     bool writable_mount;
-    char *preopen_path;           /* owned; NULL unless preopened */
+    bool preopened;               /* it is the mount itself, whose descriptor is the mount's */
+    uint32_t mount;               /* FILE and DIRECTORY: in which of wasi.mounts it lies */
     struct wasi_listing *listing; /* owned */
-    struct wasi_bytes job;        /* INPUT: these first, */
-    struct wasi_bytes input;      /* then these if there are any, else host_fd */
     struct wasi_stream *stream;   /* OUTPUT: one of wasi.streams */
+};
+
+struct wasi_mount {
+    char *guest_path; /* owned */
+    int fd;           /* owned; a directory */
+    bool writable;
+    bool fixed;
+};
+
+/* What a job brings to be read. It stands here and not in a descriptor, which the guest may move to
+ * another number: with the job's end nothing of it is left anywhere. */
+struct wasi_input {
+    struct wasi_bytes job;   /* these first, */
+    struct wasi_bytes stdin; /* then these if there are any, */
+    int fd;                  /* else this; the caller's; -1: none */
 };
 
 struct wasi_identity { /* of a file, for stable inode numbers in deterministic mode */
@@ -62,6 +77,8 @@ struct wasi {
     const struct guest_memory *memory;
     struct wasi_fd *fds;
     uint32_t fd_capacity;
+    uint32_t fd_top; /* no number from here on was ever open */
+    struct wasi_input input;
     struct wasi_stream streams[2];
     struct wasi_strings argv;
     struct wasi_strings env;
@@ -88,8 +105,14 @@ struct wasi {
     bool stays;         /* ... but is again, after an answer */
     int answer_fd;      /* the caller's; <= 0: none */
     uint64_t answer_bytes;
+    struct wasi_mount *mounts;
     uint32_t mount_count;
 };
+
+/* job.c: what a job brings, at the start and when it is exchanged */
+void wasi_job_begin(struct wasi *w, const struct wasi_config *config);
+int wasi_mounts_open(struct wasi *w, const struct wasi_config *config, struct error *err);
+void wasi_mounts_close(struct wasi *w);
 
 /* descriptor.c: the table */
 wasi_errno wasi_fd_get(struct wasi *w, uint32_t fd, struct wasi_fd **out);
@@ -99,6 +122,8 @@ wasi_errno wasi_fd_require(struct wasi *w, uint32_t fd, enum wasi_kind kind, was
 /* The lowest free number; EMFILE when all are taken. */
 wasi_errno wasi_fd_reserve(struct wasi *w, uint32_t *fd);
 void wasi_fd_release(struct wasi *w, struct wasi_fd *entry);
+/* The host's descriptor behind it, for looking at; -1: there is none. */
+int wasi_host_fd(const struct wasi *w, const struct wasi_fd *entry);
 bool wasi_fd_is_open_elsewhere(const struct wasi *w, const struct wasi_fd *except,
                                const struct stat *st);
 
@@ -126,8 +151,8 @@ void wasi_listing_free(struct wasi_listing *listing);
 
 /* stream.c */
 void wasi_reach_input(struct wasi *w); /* the checkpoint, if there is one ahead */
-wasi_errno wasi_stream_read(struct wasi *w, struct wasi_fd *in, const struct iovec *iov, int count,
-                            size_t *done);
+wasi_errno wasi_stream_read(struct wasi *w, const struct wasi_fd *in, const struct iovec *iov,
+                            int count, size_t *done);
 /* To descriptor 0. */
 wasi_errno wasi_stream_answer(struct wasi *w, const struct iovec *iov, int count, size_t *done);
 wasi_errno wasi_stream_write(struct wasi *w, struct wasi_fd *out, const struct iovec *iov,

@@ -175,6 +175,7 @@ WASI_FN(path_open) {
         .rights_inheriting = a[6] & dir->rights_inheriting,
         .flags = (uint16_t)a[7],
         .writable_mount = dir->writable_mount,
+        .mount = dir->mount,
     };
     memcpy(span, &slot, sizeof slot);
     return WASI_SUCCESS;

@@ -69,16 +69,17 @@ static void look_at_fd(struct wasi *w, const struct subscription *sub, struct ev
         *event = failed(e);
         return;
     }
-    if (entry->kind == WASI_INPUT) wasi_reach_input(w);
-    bool waits = (entry->kind == WASI_INPUT && entry->job.left == 0 && entry->host_fd >= 0) ||
-                 (entry->kind == WASI_OUTPUT && entry->host_fd >= 0);
-    if (waits && !w->deterministic) {
-        *host = (struct pollfd){.fd = entry->host_fd, .events = reads ? POLLIN : POLLOUT};
+    const struct wasi_input *input = &w->input;
+    bool is_stream =
+        entry->kind == WASI_OUTPUT || (entry->kind == WASI_INPUT && input->job.left == 0);
+    int fd = wasi_host_fd(w, entry);
+    if (is_stream && fd >= 0 && !w->deterministic) {
+        *host = (struct pollfd){.fd = fd, .events = reads ? POLLIN : POLLOUT};
         return;
     }
     *event = (struct event){.happened = true}; /* files and memory never make anybody wait */
     if (entry->kind == WASI_INPUT) {
-        event->bytes = entry->job.left > 0 ? entry->job.left : entry->input.left;
+        event->bytes = input->job.left > 0 ? input->job.left : input->stdin.left;
     } else if (entry->kind == WASI_FILE && reads && fstat(entry->host_fd, &st) == 0) {
         off_t at = lseek(entry->host_fd, 0, SEEK_CUR);
         event->bytes = at >= 0 && st.st_size > at ? (uint64_t)(st.st_size - at) : 0;
@@ -142,9 +143,24 @@ static wasi_errno wait_for(struct wasi *w, const struct poll_call *call, uint64_
     return WASI_SUCCESS;
 }
 
+/* A checkpoint comes before anything is looked at: it exchanges what the descriptors lead to. */
+static void reach_input(struct wasi *w, const struct poll_call *call) {
+    for (uint32_t i = 0; i < call->count; i++) {
+        const struct subscription *sub = &call->subs[i];
+        struct wasi_fd *entry;
+        if (sub->type == WASI_EVENT_FD_READ &&
+            wasi_fd_require(w, sub->fd_or_clock, WASI_INPUT, WASI_EBADF,
+                            WASI_RIGHT_POLL_FD_READWRITE, &entry) == WASI_SUCCESS) {
+            wasi_reach_input(w);
+            return;
+        }
+    }
+}
+
 static wasi_errno poll_all(struct wasi *w, const struct poll_call *call) {
     uint64_t shortest = UINT64_MAX;
     bool timed = false, ready = false;
+    reach_input(w, call);
     for (uint32_t i = 0; i < call->count; i++) {
         const struct subscription *sub = &call->subs[i];
         call->host[i].fd = -1;

@@ -41,21 +41,22 @@ void wasi_reach_input(struct wasi *w) {
     w->before_input(w->before_input_context);
 }
 
-wasi_errno wasi_stream_read(struct wasi *w, struct wasi_fd *in, const struct iovec *iov, int count,
-                            size_t *done) {
+wasi_errno wasi_stream_read(struct wasi *w, const struct wasi_fd *in, const struct iovec *iov,
+                            int count, size_t *done) {
+    struct wasi_input *input = &w->input;
     *done = 0;
     wasi_reach_input(w);
-    if (in->job.left > 0 || in->input.data != NULL) {
-        *done = read_bytes(in->job.left > 0 ? &in->job : &in->input, iov, count);
+    if (input->job.left > 0 || input->stdin.data != NULL) {
+        *done = read_bytes(input->job.left > 0 ? &input->job : &input->stdin, iov, count);
         return WASI_SUCCESS;
     }
-    if (in->host_fd < 0) return WASI_SUCCESS; /* no stdin: at its end */
+    if (input->fd < 0) return WASI_SUCCESS; /* no stdin: at its end */
     for (;;) {
         if (!(in->flags & WASI_FDFLAG_NONBLOCK)) {
-            wasi_errno e = wait_ready(w, in->host_fd, POLLIN);
+            wasi_errno e = wait_ready(w, input->fd, POLLIN);
             if (e != WASI_SUCCESS) return e;
         }
-        ssize_t got = readv(in->host_fd, iov, count);
+        ssize_t got = readv(input->fd, iov, count);
         if (got >= 0) {
             *done = (size_t)got;
             return WASI_SUCCESS;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { MAX_FDS = 65536, FIRST_PREOPEN = 3 };
+enum { MAX_FDS = 65536 };
 
 static int copy_strings(const char *what, const char *const *strings, size_t count,
                         struct wasi_strings *out, struct error *err) {
@@ -32,24 +32,6 @@ static int copy_strings(const char *what, const char *const *strings, size_t cou
     return 0;
 }
 
-/* What the job brings and the guest has not seen yet. `fds[0..2]` may have been closed by it. */
-static void set_stdio(struct wasi *w, const struct wasi_config *config) {
-    const struct wasi_sink_config *sinks[] = {&config->stdout_sink, &config->stderr_sink};
-    if (w->fds[0].kind == WASI_INPUT) {
-        w->fds[0].host_fd = config->stdin_data == NULL ? config->stdin_fd : -1;
-        uint64_t answers = config->answer_fd > 0 ? WASI_RIGHT_FD_WRITE : 0;
-        w->fds[0].rights_base = (w->fds[0].rights_base & ~WASI_RIGHT_FD_WRITE) | answers;
-        w->fds[0].job = (struct wasi_bytes){config->job_data, config->job_bytes};
-        w->fds[0].input = (struct wasi_bytes){config->stdin_data, config->stdin_bytes};
-    }
-    for (int i = 0; i < 2; i++) {
-        int fd = sinks[i]->capture == NULL ? sinks[i]->fd : -1;
-        w->streams[i] = (struct wasi_stream){
-            .fd = fd, .capture = sinks[i]->capture, .counts = &config->counts[i]};
-        if (w->fds[i + 1].kind == WASI_OUTPUT) w->fds[i + 1].host_fd = fd;
-    }
-}
-
 static void open_stdio(struct wasi *w) {
     w->fds[0] = (struct wasi_fd){
         .kind = WASI_INPUT, .host_fd = -1, .rights_base = WASI_RIGHTS_STREAM | WASI_RIGHT_FD_READ};
@@ -59,87 +41,14 @@ static void open_stdio(struct wasi *w) {
                                          .rights_base = WASI_RIGHTS_STREAM | WASI_RIGHT_FD_WRITE,
                                          .stream = &w->streams[i]};
     }
-}
-
-static void set_rules(struct wasi *w, const struct wasi_config *config) {
-    w->output_limit_bytes = config->output_limit_bytes;
-    w->output_truncate = config->output_truncate;
-    w->deny_clock = config->deny_clock;
-    w->deny_random = config->deny_random;
-    w->deadline_ns = config->deadline_ns;
-    w->quota_bytes = config->workspace_bytes;
-    w->quota_inodes = config->workspace_inodes;
-    w->trace_fd = config->trace_fd;
-    w->stays = config->stays;
-    w->answer_fd = config->answer_fd;
-    w->answer_bytes = 0;
-    memset(w->random_key, 0, sizeof w->random_key);
-    memcpy(w->random_key, &config->seed, sizeof config->seed);
-    w->random_block = 0;
-}
-
-/* A directory of the guest's and what may be done in it. */
-static void set_mount(struct wasi_fd *entry, const struct wasi_mount_config *mount, int fd) {
-    uint64_t lacking = mount->writable ? 0 : WASI_RIGHTS_MUTATE;
-    entry->kind = WASI_DIRECTORY;
-    entry->host_fd = fd;
-    entry->rights_base = WASI_RIGHTS_DIRECTORY & ~lacking;
-    /* The right to write is inherited even from a read-only mount: libc asks only for what is
-     * inherited, and would turn open(O_WRONLY) into a read-only one without a word. path_open
-     * answers EROFS instead. */
-    entry->rights_inheriting = (WASI_RIGHTS_DIRECTORY & ~lacking) | WASI_RIGHTS_FILE;
-    entry->writable_mount = mount->writable;
-}
-
-static int set_mounts(struct wasi *w, const struct wasi_config *config, struct error *err) {
-    for (size_t i = 0; i < config->mount_count; i++) {
-        const struct wasi_mount_config *mount = &config->mounts[i];
-        struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
-        char *guest_path = strdup(mount->guest_path);
-        int fd = fcntl(mount->dir_fd, F_DUPFD_CLOEXEC, 0);
-        if (guest_path == NULL || fd < 0) {
-            free(guest_path);
-            return error_set_errno(err, PA_INTERNAL, errno, "mount %s", mount->guest_path);
-        }
-        set_mount(entry, mount, fd);
-        entry->preopen_path = guest_path;
-    }
-    w->mount_count = (uint32_t)config->mount_count;
-    return 0;
-}
-
-int wasi_rebind(struct wasi *w, const struct wasi_config *config, struct error *err) {
-    size_t count = config->same_mounts ? 0 : config->mount_count;
-    bool same = (config->same_mounts || count == w->mount_count) &&
-                config->max_open_files == w->fd_capacity &&
-                config->deterministic == w->deterministic;
-    for (size_t i = 0; same && i < count; i++) {
-        const struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
-        same = entry->kind == WASI_DIRECTORY && entry->preopen_path != NULL &&
-               strcmp(entry->preopen_path, config->mounts[i].guest_path) == 0;
-    }
-    if (!same) {
-        return error_set(err, PA_INTERNAL, "the warm interpreter was started for other mounts");
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct wasi_fd *entry = &w->fds[FIRST_PREOPEN + i];
-        if (config->mounts[i].fixed) continue;
-        int fd = fcntl(config->mounts[i].dir_fd, F_DUPFD_CLOEXEC, 0);
-        if (fd < 0)
-            return error_set_errno(err, PA_INTERNAL, errno, "mount %s", entry->preopen_path);
-        (void)close(entry->host_fd); /* the empty directory of the start */
-        set_mount(entry, &config->mounts[i], fd);
-    }
-    set_rules(w, config);
-    set_stdio(w, config);
-    return 0;
+    w->fd_top = WASI_FIRST_PREOPEN;
 }
 
 static int check_config(const struct wasi_config *config, struct error *err) {
     if (config->max_open_files > MAX_FDS) {
         return error_set(err, PA_INVALID_ARGUMENT, "max_open_files: at most %d", MAX_FDS);
     }
-    if (FIRST_PREOPEN + config->mount_count > config->max_open_files) {
+    if (WASI_FIRST_PREOPEN + config->mount_count > config->max_open_files) {
         return error_set(err, PA_INVALID_ARGUMENT,
                          "max_open_files: %u are too few for stdio and %zu mounts",
                          config->max_open_files, config->mount_count);
@@ -159,7 +68,6 @@ struct wasi *wasi_new(const struct wasi_config *config, struct error *err) {
     w->start_ns = clock_now_ns();
     w->before_input = config->before_input;
     w->before_input_context = config->before_input_context;
-    set_rules(w, config);
     w->fds = calloc(w->fd_capacity, sizeof *w->fds);
     if (w->fds == NULL) {
         error_set(err, PA_INTERNAL, "the table of %u descriptors: out of memory", w->fd_capacity);
@@ -169,10 +77,10 @@ struct wasi *wasi_new(const struct wasi_config *config, struct error *err) {
     for (uint32_t i = 0; i < w->fd_capacity; i++)
         w->fds[i].host_fd = -1;
     open_stdio(w);
-    set_stdio(w, config);
+    wasi_job_begin(w, config);
     if (copy_strings("argv", config->argv, config->argc, &w->argv, err) != 0 ||
         copy_strings("env", config->env, config->env_count, &w->env, err) != 0 ||
-        set_mounts(w, config, err) != 0) {
+        wasi_mounts_open(w, config, err) != 0) {
         wasi_free(w);
         return NULL;
     }
@@ -181,10 +89,11 @@ struct wasi *wasi_new(const struct wasi_config *config, struct error *err) {
 
 void wasi_free(struct wasi *w) {
     if (w == NULL) return;
-    for (uint32_t i = 0; w->fds != NULL && i < w->fd_capacity; i++) {
+    for (uint32_t i = 0; w->fds != NULL && i < w->fd_top; i++) {
         if (w->fds[i].kind != WASI_CLOSED) wasi_fd_release(w, &w->fds[i]);
     }
     free(w->fds);
+    wasi_mounts_close(w);
     free(w->argv.data);
     free(w->env.data);
     free(w->identities);

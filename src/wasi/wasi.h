@@ -88,10 +88,15 @@ struct wasi;
 struct wasi *wasi_new(const struct wasi_config *config, struct error *err);
 void wasi_free(struct wasi *wasi);
 
+/* A job of an interpreter that stays has ended: lets go of all that was the job's and is not the
+ * guest's. Next comes wasi_rebind(), perhaps in a copy of this process. */
+void wasi_rest(struct wasi *wasi);
+
 /* Gives the world of a warm interpreter to a job: streams, mounts, limits, clocks and random
  * numbers are those of `config` from now on. Arguments and environment stay, as the guest has read
  * them; the mounts must be as many and under the same names as at the start. -1 with `err` if they
- * are not. */
+ * are not.
+ * Nothing of the former job is left, whatever numbers the guest has moved its descriptors to. */
 int wasi_rebind(struct wasi *wasi, const struct wasi_config *config, struct error *err);
 
 /* Tells which memory the guest's pointers mean; `memory` must outlive the calls. */

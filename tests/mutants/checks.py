@@ -1,7 +1,7 @@
 """The security checks, and what happens if one is missing: (name, file, what stands there, what a mutant has instead, tests of which
 one must then fail). A test is the name of a unit test, or what pytest is called with. docs/security.md lists them."""
 
-PATHS, RIGHTS, FILES = "wasi_paths", "wasi_rights", "wasi_files"
+PATHS, RIGHTS, FILES, TURNS = "wasi_paths", "wasi_rights", "wasi_files", "wasi_turns"
 HOSTILE_PATHS = "tests/hostile/test_paths.py"
 LAYERS = "tests/hostile/test_layers.py"
 
@@ -30,6 +30,8 @@ CHECKS = [
     ("waiting ends at the deadline", "src/wasi/poll.c", "uint64_t until_ns = wake_ns < w->deadline_ns ? wake_ns : w->deadline_ns;", "uint64_t until_ns = wake_ns;", ["wasi_streams", "wasi_system"]),
     ("a quota of bytes", "src/wasi/quota.c", "wasi_errno e = wasi_quota_take_bytes(w, new_size - size);", "wasi_errno e = WASI_SUCCESS;", [FILES]),
     ("a quota of names", "src/wasi/quota.c", "if (w->quota_inodes == 0) return WASI_EDQUOT;", "", [FILES]),
+    ("a turn's streams are its own", "src/wasi/job.c", ".fd = config->stdin_data == NULL ? config->stdin_fd : -1,\n    };", ".fd = w->input.fd > 0 ? w->input.fd : config->stdin_fd,\n    };", [TURNS]),
+    ("mounts are exchanged under any number", "src/wasi/job.c", "if (w->fds[k].preopened && w->fds[k].mount == i)", "if (k == WASI_FIRST_PREOPEN + i)", [TURNS]),
     ("a limit of output", "src/wasi/stream.c", "if (w->output_limit_bytes > 0) {", "if (false) {", ["wasi_streams"]),
     ("cached code has a MAC", "src/sandbox/cache.c", "sound = sodium_memcmp(tag, t.tag, sizeof tag) == 0;", "", ["cache"]),
     ("cached code has one name", "src/sandbox/cache.c", "st.st_nlink != 1", "false", ["cache"]),

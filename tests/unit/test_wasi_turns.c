@@ -1,0 +1,165 @@
+/* Promise: from turn to turn of a session, nothing of a former job is left in the interpreter's
+ * world, whatever the guest has done with its descriptors. */
+#include "wasi_fixture.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* What a job brings is a guest's no longer than the job lasts: these are freed with it. */
+struct turn {
+    struct world *w;
+    struct wasi_config config;
+    char *job;
+    struct buffer output[2];
+    struct wasi_output_counts *counts;
+};
+
+static void turn_begin(struct turn *turn, struct world *w, const char *job) {
+    struct error err = {0};
+    *turn = (struct turn){.w = w, .config = w->config, .job = strdup(job)};
+    turn->counts = calloc(2, sizeof *turn->counts);
+    assert_non_null(turn->job);
+    assert_non_null(turn->counts);
+    turn->config.job_data = turn->job;
+    turn->config.job_bytes = strlen(job);
+    turn->config.stdin_data = turn->job;
+    turn->config.stdin_bytes = strlen(job);
+    turn->config.stdout_sink.capture = &turn->output[0];
+    turn->config.stderr_sink.capture = &turn->output[1];
+    turn->config.counts = turn->counts;
+    turn->config.stays = true;
+    if (wasi_rebind(w->wasi, &turn->config, &err) != 0) fail_msg("%s", err.text);
+}
+
+static void turn_end(struct turn *turn) {
+    wasi_rest(turn->w->wasi);
+    free(turn->job);
+    free(turn->counts);
+    buffer_fini(&turn->output[0]);
+    buffer_fini(&turn->output[1]);
+}
+
+static void test_streams_are_the_jobs_under_any_number(void **state) {
+    struct world *w = *state;
+    struct turn turn;
+    char text[32];
+    uint32_t done = 0, file = open_ok(w, RW, "file", 0), other = open_ok(w, RW, "dir/inner", 0);
+    turn_begin(&turn, w, "the first job");
+    assert_int_equal(read_text(w, 0, 4, text, &done), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_renumber", 0, file), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_renumber", 1, other), WASI_SUCCESS);
+    assert_int_equal(write_text(w, other, "old", &done), WASI_SUCCESS);
+    turn_end(&turn);
+
+    turn_begin(&turn, w, "NEXT");
+    assert_int_equal(read_text(w, file, 30, text, &done), WASI_SUCCESS);
+    assert_string_equal(text, "NEXT");
+    assert_int_equal(write_text(w, other, "new", &done), WASI_SUCCESS);
+    assert_int_equal(turn.output[0].size, 3);
+    assert_memory_equal(turn.output[0].data, "new", 3);
+    assert_int_equal(turn.counts[0].bytes, 3);
+    turn_end(&turn);
+
+    /* A job without any stdin, and nobody who listens. */
+    w->config.stdin_fd = -1;
+    w->config.stays = true;
+    struct error err = {0};
+    assert_int_equal(wasi_rebind(w->wasi, &w->config, &err), 0);
+    assert_int_equal(read_text(w, file, 30, text, &done), WASI_SUCCESS);
+    assert_int_equal(done, 0);
+    assert_int_equal(write_text(w, file, "an answer", &done), WASI_ENOTCAPABLE);
+}
+
+static void test_host_descriptors_are_the_jobs_under_any_number(void **state) {
+    struct world *w = *state;
+    struct error err = {0};
+    int old[2], new[2];
+    char text[32];
+    uint32_t done = 0, file = open_ok(w, RW, "file", 0);
+    assert_int_equal(pipe(old), 0);
+    assert_int_equal(pipe(new), 0);
+    w->config.stdin_fd = old[0];
+    w->config.stays = true;
+    world_restart(w);
+    file = open_ok(w, RW, "file", 0);
+    assert_int_equal(CALL(w, "fd_renumber", 0, file), WASI_SUCCESS);
+    wasi_rest(w->wasi);
+    w->config.stdin_fd = new[0];
+    assert_int_equal(wasi_rebind(w->wasi, &w->config, &err), 0);
+    assert_int_equal(write(old[1], "old", 3), 3);
+    assert_int_equal(write(new[1], "new", 3), 3);
+    assert_int_equal(read_text(w, file, 30, text, &done), WASI_SUCCESS);
+    assert_string_equal(text, "new");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(close(old[i]), 0);
+        assert_int_equal(close(new[i]), 0);
+    }
+}
+
+static void test_mounts_are_exchanged_under_any_number(void **state) {
+    struct world *w = *state;
+    struct error err = {0};
+    uint32_t fd, dir = open_ok(w, RW, "dir", WASI_OFLAG_DIRECTORY);
+    assert_int_equal(CALL(w, "fd_renumber", RW, dir), WASI_SUCCESS);
+    struct wasi_mount_config mounts[2] = {w->mounts[1], w->mounts[1]};
+    mounts[0].guest_path = "/rw";
+    struct wasi_config config = w->config;
+    config.mounts = mounts;
+    assert_int_equal(wasi_rebind(w->wasi, &config, &err), 0);
+    assert_int_equal(open_path(w, dir, "new", 0, WASI_OFLAG_CREAT, WASI_RIGHTS_FILE, 0, &fd),
+                     WASI_EROFS);
+    assert_false(host_exists(w, "rw/new"));
+    assert_int_equal(CALL(w, "fd_prestat_get", dir, AT_OUT), WASI_SUCCESS);
+}
+
+struct poller {
+    struct world *w;
+    int former, now;
+};
+
+static void exchange_output(void *context) {
+    struct poller *p = context;
+    struct error err = {0};
+    struct wasi_config config = p->w->config;
+    config.stdout_sink = (struct wasi_sink_config){.fd = p->now};
+    assert_int_equal(wasi_rebind(p->w->wasi, &config, &err), 0);
+    assert_int_equal(close(p->former), 0);
+}
+
+/* The first subscription's descriptor is another one after the second has led to the checkpoint. */
+static void test_poll_waits_for_the_jobs_streams_only(void **state) {
+    struct world *w = *state;
+    int former[2], now[2];
+    uint8_t subs[2][WASI_SUBSCRIPTION_BYTES] = {{0}};
+    assert_int_equal(pipe(former), 0);
+    assert_int_equal(pipe(now), 0);
+    struct poller poller = {w, former[1], now[1]};
+    w->config.stdout_sink = (struct wasi_sink_config){.fd = former[1]};
+    w->config.before_input = exchange_output;
+    w->config.before_input_context = &poller;
+    world_restart(w);
+    subs[0][8] = WASI_EVENT_FD_WRITE;
+    subs[0][16] = 1;
+    subs[1][8] = WASI_EVENT_FD_READ;
+    assert_true(guest_put(&w->memory, AT_DATA, subs, sizeof subs));
+    assert_int_equal(CALL(w, "poll_oneoff", AT_DATA, AT_DATA + 0x1000, 2, AT_OUT), WASI_SUCCESS);
+    for (uint32_t i = 0; i < get_u32(w, AT_OUT); i++) {
+        uint16_t error;
+        assert_true(guest_get(&w->memory, AT_DATA + 0x1000 + 32 * i + 8, &error, sizeof error));
+        assert_int_equal(error, WASI_SUCCESS);
+    }
+    assert_int_equal(close(former[0]), 0);
+    assert_int_equal(close(now[0]), 0);
+    assert_int_equal(close(now[1]), 0);
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_streams_are_the_jobs_under_any_number),
+        T(test_host_descriptors_are_the_jobs_under_any_number),
+        T(test_mounts_are_exchanged_under_any_number),
+        T(test_poll_waits_for_the_jobs_streams_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
