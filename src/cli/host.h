@@ -16,7 +16,7 @@ struct host {
     char failure[512];
 };
 
-/* -1 with `err`: nothing to release. `config` is read only now. */
+/* -1 with `err`: nothing to release. `config` outlives it. */
 int host_start(struct host *host, const struct config *config, const char *socket_path,
                struct error *err);
 /* Compiles all interpreters that are installed and are not compiled yet, while the loop goes on.

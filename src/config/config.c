@@ -1,4 +1,4 @@
-#include "config/config.h"
+#include "config/internal.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -11,10 +11,9 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { KEY_BYTES = 96 };
 #define GIB (UINT64_C(1) << 30)
 
-enum kind { NUMBER, NUMBER32, SWITCH, TEXT, LIST, MAP };
+enum kind { NUMBER, NUMBER32, SWITCH, TEXT, LIST, MAP, TENANTS };
 
 struct setting {
     const char *key;
@@ -74,11 +73,14 @@ static const struct setting settings[] = {
     {"server.auth.tokens_file", TEXT, AT(tokens_file), NO_NUMBER, ""},
     {"queue.max_running", NUMBER, AT(max_running), 1, 100000, 64, NULL},
     {"queue.max_queued", NUMBER, AT(max_queued), 1, 1000000, 1024, NULL},
+    {"queue.max_tenant_running", NUMBER, AT(max_tenant_running), 0, 100000, 0, NULL},
+    {"queue.max_tenant_queued", NUMBER, AT(max_tenant_queued), 0, 1000000, 0, NULL},
     {"queue.spare_workers", NUMBER, AT(spare_workers), 0, 1000, 2, NULL},
     {"queue.memory_bytes", NUMBER, AT(memory_bytes), 0, INT64_MAX, 0, NULL},
     {"sessions.dir", TEXT, AT(sessions_dir), NO_NUMBER, ""},
     {"sessions.max", NUMBER, AT(sessions_max), 1, 100000, 1000, NULL},
     {"sessions.idle_seconds", NUMBER, AT(sessions_idle_seconds), 1, 31536000, 3600, NULL},
+    {"tenants", TENANTS, AT(tenants), NO_NUMBER, NULL},
     {"llm.base_url", TEXT, AT(llm_base_url), NO_NUMBER, ""},
     {"llm.model", TEXT, AT(llm_model), NO_NUMBER, ""},
     {"llm.api_key_env", TEXT, AT(llm_key_variable), NO_NUMBER, "POLYAGENT_LLM_API_KEY"},
@@ -105,10 +107,11 @@ void config_fini(struct config *config) { /* of zeros, too */
         if (s->kind == TEXT) free(*(char **)field(config, s));
         if (s->kind == LIST || s->kind == MAP) free_list(*(char ***)field(config, s));
     }
+    config_free_tenants(config);
     *config = (struct config){.limits = {0}};
 }
 
-static int out_of_memory(struct error *err) {
+int config_out_of_memory(struct error *err) {
     return error_set(err, PA_INTERNAL, "the settings: out of memory");
 }
 
@@ -125,7 +128,7 @@ static int set_number(struct config *config, const struct setting *s, uint64_t v
 static int set_text(struct config *config, const struct setting *s, const char *text,
                     struct error *err) {
     char *copy = strdup(text), **at = field(config, s);
-    if (copy == NULL) return out_of_memory(err);
+    if (copy == NULL) return config_out_of_memory(err);
     free(*at);
     *at = copy;
     return 0;
@@ -138,10 +141,23 @@ static void set_list(struct config *config, const struct setting *s, char **list
     *at = list;
 }
 
+int config_number(const char *text, uint64_t low, uint64_t high, uint64_t *out, struct error *err) {
+    char *end;
+    errno = 0;
+    uint64_t value = strtoumax(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || *end != 0 || errno != 0 || value < low ||
+        value > high) {
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "must be a number of %" PRIu64 " to %" PRIu64 ", not '%.60s'", low, high,
+                         text);
+    }
+    *out = value;
+    return 0;
+}
+
 /* A scalar as text, from a file or a variable; the message has no context yet. */
 static int set_scalar(struct config *config, const struct setting *s, const char *text,
                       struct error *err) {
-    char *end;
     if (s->kind == TEXT) return set_text(config, s, text, err);
     if (s->kind == SWITCH) {
         bool on = strcmp(text, "true") == 0;
@@ -150,15 +166,9 @@ static int set_scalar(struct config *config, const struct setting *s, const char
         }
         return set_number(config, s, on);
     }
-    errno = 0;
-    uint64_t value = strtoumax(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || *end != 0 || errno != 0 || value < s->low ||
-        value > s->high) {
-        return error_set(err, PA_INVALID_ARGUMENT,
-                         "must be a number of %" PRIu64 " to %" PRIu64 ", not '%.60s'", s->low,
-                         s->high, text);
-    }
-    return set_number(config, s, value);
+    uint64_t value;
+    return config_number(text, s->low, s->high, &value, err) == 0 ? set_number(config, s, value)
+                                                                  : -1;
 }
 
 /* Comma-separated, from a preset or a variable. */
@@ -166,13 +176,13 @@ static int set_separated(struct config *config, const struct setting *s, const c
                          struct error *err) {
     size_t count = 0;
     char **list = calloc(strlen(text) + 2, sizeof *list);
-    if (list == NULL) return out_of_memory(err);
+    if (list == NULL) return config_out_of_memory(err);
     for (const char *at = text; *at != 0;) {
         size_t length = strcspn(at, ",");
         list[count] = strndup(at, length);
         if (list[count] == NULL) {
             free_list(list);
-            return out_of_memory(err);
+            return config_out_of_memory(err);
         }
         if (s->kind == MAP && strchr(list[count], '=') == NULL) {
             error_set(err, PA_INVALID_ARGUMENT, "must be NAME=VALUE, not '%.60s'", list[count]);
@@ -188,6 +198,7 @@ static int set_separated(struct config *config, const struct setting *s, const c
 
 static int set_presets(struct config *config, struct error *err) {
     for (const struct setting *s = settings; s < settings + SETTINGS; s++) {
+        if (s->kind == TENANTS) continue; /* none */
         int result = s->kind == TEXT                     ? set_text(config, s, s->text, err)
                      : s->kind == LIST || s->kind == MAP ? set_separated(config, s, s->text, err)
                                                          : set_number(config, s, s->preset);
@@ -204,7 +215,7 @@ static int set_from_environment(struct config *config, struct error *err) {
             name[length++] = *at == '.' ? '_' : (char)toupper((unsigned char)*at);
         name[length] = 0;
         const char *text = getenv(name);
-        if (text == NULL) continue;
+        if (text == NULL || s->kind == TENANTS) continue;
         int result = s->kind == LIST || s->kind == MAP ? set_separated(config, s, text, err)
                                                        : set_scalar(config, s, text, err);
         if (result != 0) return error_prefix(err, "%s", name);
@@ -221,24 +232,22 @@ static int set_from_environment(struct config *config, struct error *err) {
     return level != NULL ? set_text(config, &log_level, level, err) : 0;
 }
 
-/* A file being read. */
-struct source {
-    const char *path;
-    yaml_document_t document;
-    struct config *config;
-};
-
 static size_t line_of(const yaml_node_t *node) {
     return node->start_mark.line + 1;
 }
 
-static int refuse(const struct source *source, const yaml_node_t *node, const char *key,
+int config_refuse(const struct source *source, const yaml_node_t *node, const char *key,
                   const char *why, struct error *err) {
     return error_set(err, PA_INVALID_ARGUMENT, "%s:%zu: %s: %s", source->path, line_of(node),
                      key[0] != 0 ? key : "the file", why);
 }
 
-static const char *scalar_text(const yaml_node_t *node) {
+int config_at(const struct source *source, const yaml_node_t *node, const char *key,
+              struct error *err) {
+    return error_prefix(err, "%s:%zu: %s", source->path, line_of(node), key);
+}
+
+const char *config_scalar(const yaml_node_t *node) {
     return node != NULL && node->type == YAML_SCALAR_NODE &&
                    strlen((const char *)node->data.scalar.value) == node->data.scalar.length
                ? (const char *)node->data.scalar.value
@@ -248,19 +257,19 @@ static const char *scalar_text(const yaml_node_t *node) {
 static int take_list(struct source *source, const struct setting *s, yaml_node_t *node,
                      struct error *err) {
     if (node->type != YAML_SEQUENCE_NODE) {
-        return refuse(source, node, s->key, "must be a list", err);
+        return config_refuse(source, node, s->key, "must be a list", err);
     }
     size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
     char **list = calloc(count + 1, sizeof *list);
-    if (list == NULL) return out_of_memory(err);
+    if (list == NULL) return config_out_of_memory(err);
     for (size_t i = 0; i < count; i++) {
-        const char *text = scalar_text(
+        const char *text = config_scalar(
             yaml_document_get_node(&source->document, node->data.sequence.items.start[i]));
         list[i] = text != NULL ? strdup(text) : NULL;
         if (list[i] != NULL) continue;
         free_list(list);
-        return text == NULL ? refuse(source, node, s->key, "must be a list of texts", err)
-                            : out_of_memory(err);
+        return text == NULL ? config_refuse(source, node, s->key, "must be a list of texts", err)
+                            : config_out_of_memory(err);
     }
     set_list(source->config, s, list);
     return 0;
@@ -269,21 +278,22 @@ static int take_list(struct source *source, const struct setting *s, yaml_node_t
 static int take_map(struct source *source, const struct setting *s, yaml_node_t *node,
                     struct error *err) {
     if (node->type != YAML_MAPPING_NODE) {
-        return refuse(source, node, s->key, "must be a mapping of names to texts", err);
+        return config_refuse(source, node, s->key, "must be a mapping of names to texts", err);
     }
     const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
     size_t count = (size_t)(node->data.mapping.pairs.top - pair);
     char **list = calloc(count + 1, sizeof *list);
-    if (list == NULL) return out_of_memory(err);
+    if (list == NULL) return config_out_of_memory(err);
     for (size_t i = 0; i < count; i++, pair++) {
-        const char *name = scalar_text(yaml_document_get_node(&source->document, pair->key));
-        const char *value = scalar_text(yaml_document_get_node(&source->document, pair->value));
+        const char *name = config_scalar(yaml_document_get_node(&source->document, pair->key));
+        const char *value = config_scalar(yaml_document_get_node(&source->document, pair->value));
         bool good = name != NULL && value != NULL && name[0] != 0 && strchr(name, '=') == NULL;
         if (good && asprintf(&list[i], "%s=%s", name, value) >= 0) continue;
         list[i] = NULL;
         free_list(list);
-        return good ? out_of_memory(err)
-                    : refuse(source, node, s->key, "must be a mapping of names to texts", err);
+        return good ? config_out_of_memory(err)
+                    : config_refuse(source, node, s->key, "must be a mapping of names to texts",
+                                    err);
     }
     set_list(source->config, s, list);
     return 0;
@@ -293,10 +303,11 @@ static int take_value(struct source *source, const struct setting *s, yaml_node_
                       struct error *err) {
     if (s->kind == LIST) return take_list(source, s, node, err);
     if (s->kind == MAP) return take_map(source, s, node, err);
-    const char *text = scalar_text(node);
-    if (text == NULL) return refuse(source, node, s->key, "must be a single value", err);
+    if (s->kind == TENANTS) return config_take_tenants(source, node, err);
+    const char *text = config_scalar(node);
+    if (text == NULL) return config_refuse(source, node, s->key, "must be a single value", err);
     if (set_scalar(source->config, s, text, err) == 0) return 0;
-    return error_prefix(err, "%s:%zu: %s", source->path, line_of(node), s->key);
+    return config_at(source, node, s->key, err);
 }
 
 static int refuse_key(const struct source *source, const yaml_node_t *node, const char *key,
@@ -308,7 +319,7 @@ static int refuse_key(const struct source *source, const yaml_node_t *node, cons
     const char *hint = nearest_hint(&nearest);
     (void)snprintf(why, sizeof why, "no such setting%s%s%s", hint != NULL ? "; did you mean " : "",
                    hint != NULL ? hint : "", hint != NULL ? "?" : "");
-    return refuse(source, node, key, why, err);
+    return config_refuse(source, node, key, why, err);
 }
 
 static bool is_section(const char *key) {
@@ -329,24 +340,24 @@ static const struct setting *find(const char *key) {
 /* The table's keys have at most three parts, so the recursion ends. */
 static int take_section(struct source *source, const char *prefix, yaml_node_t *node,
                         struct error *err) {
-    const char *empty = scalar_text(node);
+    const char *empty = config_scalar(node);
     if (empty != NULL && empty[0] == 0) return 0; /* all of it commented out */
     if (node->type != YAML_MAPPING_NODE) {
-        return refuse(source, node, prefix, "must be a mapping", err);
+        return config_refuse(source, node, prefix, "must be a mapping", err);
     }
     const yaml_node_pair_t *pairs = node->data.mapping.pairs.start;
     for (const yaml_node_pair_t *pair = pairs; pair < node->data.mapping.pairs.top; pair++) {
         yaml_node_t *name_node = yaml_document_get_node(&source->document, pair->key);
         yaml_node_t *value = yaml_document_get_node(&source->document, pair->value);
-        const char *name = scalar_text(name_node);
+        const char *name = config_scalar(name_node);
         char key[KEY_BYTES];
-        if (name == NULL) return refuse(source, node, prefix, "its keys must be names", err);
+        if (name == NULL) return config_refuse(source, node, prefix, "its keys must be names", err);
         (void)snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] != 0 ? "." : "", name);
         for (const yaml_node_pair_t *other = pairs; other < pair; other++) {
             const char *earlier =
-                scalar_text(yaml_document_get_node(&source->document, other->key));
+                config_scalar(yaml_document_get_node(&source->document, other->key));
             if (earlier != NULL && strcmp(earlier, name) == 0)
-                return refuse(source, name_node, key, "stands there twice", err);
+                return config_refuse(source, name_node, key, "stands there twice", err);
         }
         const struct setting *setting = find(key);
         int result = setting != NULL   ? take_value(source, setting, value, err)
@@ -364,7 +375,7 @@ static int set_from_file(struct config *config, const char *path, struct error *
     if (file == NULL) return error_set_errno(err, PA_INVALID_ARGUMENT, errno, "%s", path);
     if (yaml_parser_initialize(&parser) == 0) {
         (void)fclose(file);
-        return out_of_memory(err);
+        return config_out_of_memory(err);
     }
     yaml_parser_set_input_file(&parser, file);
     int result = 0;
@@ -445,6 +456,7 @@ static void print_value(FILE *out, const struct config *config, const struct set
         (void)fputc(' ', out);
         (void)print_quoted(out, *(char *const *)at);
         break;
+    case TENANTS: config_print_tenants(config, out); return;
     case LIST:
     case MAP:
         if (*list == NULL) (void)fputs(s->kind == LIST ? " []" : " {}", out);

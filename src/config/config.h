@@ -10,6 +10,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* What one tenant may have, where it is not what all have; 0: as all. */
+struct config_tenant {
+    char *name; /* of its credential; "anonymous" without one */
+    uint64_t running, queued;
+};
+
 /* Read-only once loaded. Texts are never NULL; lists end with a NULL. */
 struct config {
     struct pa_limits limits;   /* wasi.: where a request says nothing */
@@ -37,6 +43,9 @@ struct config {
     char *sessions_dir;       /* where their files are; "": the user's own place */
     uint64_t sessions_max, sessions_idle_seconds;
     uint64_t max_running, max_queued, spare_workers, memory_bytes;
+    uint64_t max_tenant_running, max_tenant_queued; /* 0: three quarters of all */
+    struct config_tenant *tenants;                  /* those with shares of their own */
+    size_t tenant_count;
 
     char *llm_base_url, *llm_model, *llm_key_variable;
     uint64_t llm_rounds, llm_tokens, llm_timeout_ms;
@@ -48,6 +57,9 @@ struct config {
  * what it wants); nothing to release then. */
 int config_load(struct config *config, const char *path, struct error *err);
 void config_fini(struct config *config);
+
+/* Its shares; NULL: it has those of all. */
+const struct config_tenant *config_find_tenant(const struct config *config, const char *name);
 
 /* All effective settings, as a file that config_load() takes. 0 or a negative errno. */
 int config_print(const struct config *config, FILE *out);

@@ -45,13 +45,27 @@ void code_release(struct code *code) {
     if (code->users == 0 && code->fd < 0 && !code->busy && code->image_fd < 0) forget(code);
 }
 
+/* Those that wait for it take room in the queue. */
+static void wait_for(struct code *code, struct supervisor_run *run) {
+    run->state = RUN_COMPILING;
+    TAILQ_INSERT_TAIL(&code->waiting, run, link);
+    run->tenant->compiling++;
+    run->supervisor->compiling++;
+}
+
+void code_cancel(struct supervisor_run *run) {
+    TAILQ_REMOVE(&run->code->waiting, run, link);
+    run->tenant->compiling--;
+    run->supervisor->compiling--;
+}
+
 /* All that wait go on, or fail. */
 static void settle(struct code *code, const struct error *err) {
     struct supervisor_run *run;
     uint64_t spent_ns = clock_now_ns() - code->started_ns;
     code->users++; /* stays until we are done */
     while ((run = TAILQ_FIRST(&code->waiting)) != NULL) {
-        TAILQ_REMOVE(&code->waiting, run, link);
+        code_cancel(run);
         struct error own = {0};
         if (run->deadline_ns != CLOCK_NEVER) run->deadline_ns += spent_ns;
         if (err != NULL) {
@@ -225,8 +239,7 @@ int code_request(struct supervisor_run *run, struct pa_module *module, struct er
         if (result != 0) code_release(code);
         return result;
     }
-    run->state = RUN_COMPILING;
-    TAILQ_INSERT_TAIL(&code->waiting, run, link);
+    wait_for(code, run);
     supervisor_schedule(s);
     return 0;
 }
@@ -237,10 +250,6 @@ int supervisor_compile_ahead(struct supervisor *s, struct pa_module *module, uns
         return -1;
     supervisor_schedule(s);
     return 0;
-}
-
-void code_cancel(struct supervisor_run *run) {
-    TAILQ_REMOVE(&run->code->waiting, run, link);
 }
 
 void code_free_all(struct supervisor *s) {

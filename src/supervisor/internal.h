@@ -67,7 +67,9 @@ TAILQ_HEAD(runs, supervisor_run);
 struct tenant {
     char name[PACKET_TENANT_BYTES];
     struct runs queue;
+    uint32_t max_running, max_queued; /* its share */
     uint32_t queued;
+    uint32_t compiling; /* runs whose code is compiled: they take room in the queue, too */
     uint32_t running;   /* WAITING ones, too */
     uint64_t served_at; /* tick of its last turn */
     TAILQ_ENTRY(tenant) link;
@@ -169,7 +171,7 @@ struct supervisor {
     struct runs runs;
     struct workers nodes;
     uint32_t node_count;
-    uint32_t running, queued, workers;
+    uint32_t running, queued, compiling, workers;
     uint64_t tick;
     uint64_t finished, retried, zygotes_started;
     uint64_t mean_run_ns;   /* moving average, for retry hints */
@@ -185,8 +187,15 @@ struct supervisor {
 };
 
 /* queue.c: whose turn it is. Tenants with the fewest workers come first, then the one that waits
- * longest. */
-int queue_push(struct supervisor_run *run, struct error *err);
+ * longest. A tenant has its share of the places and of the queue, and an eighth of both is kept for
+ * tenants that have nothing there: so it takes many of them to keep another one waiting. */
+void queue_new(
+    struct supervisor *supervisor); /* for its start: what the configuration leaves open */
+/* Whether there is room for one more of a tenant: 0, or -1 with PA_OVERLOADED, which says whose
+ * bound it is. */
+int queue_check(const struct supervisor *supervisor, const struct tenant *tenant,
+                struct error *err);
+void queue_push(struct supervisor_run *run); /* one that there was room for, or that comes back */
 struct supervisor_run *queue_pop(struct supervisor *supervisor);
 void queue_remove(struct supervisor_run *run); /* QUEUED only */
 void queue_worker_done(struct supervisor_run *run);

@@ -59,7 +59,6 @@ void run_fail(struct supervisor_run *run, const struct error *err) {
 
 void run_again_or_fail(struct supervisor_run *run, const struct error *err) {
     struct supervisor *s = run->supervisor;
-    struct error again = {0};
     if (++run->attempts >= MAX_ATTEMPTS || run->out_of_time || run->cancelled || s->closing) {
         run_fail(run, err);
         return;
@@ -70,12 +69,8 @@ void run_again_or_fail(struct supervisor_run *run, const struct error *err) {
         run->outputs[i] = sd_event_source_disable_unref(run->outputs[i]);
         fd_closep(&run->output_fds[i]);
     }
-    if (queue_push(run, &again) == 0) {
-        supervisor_schedule(s);
-    } else {
-        run->state = RUN_QUEUED; /* holds no place */
-        run_fail(run, &again);
-    }
+    queue_push(run);
+    supervisor_schedule(s);
 }
 
 /* The caller's pipes, unless the job has its own. */
@@ -229,10 +224,7 @@ int run_code_ready(struct supervisor_run *run, struct error *err) {
                                        run->deadline_ns / 1000 + 1, 1, on_deadline, run);
         if (result < 0) return error_set_errno(err, PA_INTERNAL, -result, "watch the deadline");
     }
-    if (queue_push(run, err) != 0) {
-        run->deadline = sd_event_source_disable_unref(run->deadline);
-        return -1;
-    }
+    queue_push(run);
     supervisor_schedule(s);
     return 0;
 }
@@ -277,9 +269,8 @@ int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_mod
                                    .context = context};
     run->stays = h->flags & PACKET_STAYS;
     packet_init(packet);
-    if (s->queued >= s->config.max_queued || tenant->queued >= s->config.max_tenant_queued) {
-        (void)queue_push(run, err); /* says why */
-    } else if (packet_check_mounts(&run->packet, s->config.cache, err) == 0) {
+    if (queue_check(s, tenant, err) == 0 &&
+        packet_check_mounts(&run->packet, s->config.cache, err) == 0) {
         TAILQ_INSERT_TAIL(&s->runs, run, all);
         if (out != NULL) *out = run;
         int result = run->stays && !run->warm
@@ -328,10 +319,7 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
     TAILQ_INIT(&s->runs);
     TAILQ_INIT(&s->nodes);
     default_to(&s->config.max_nodes, 4096);
-    default_to(&s->config.max_running, 64);
-    default_to(&s->config.max_queued, 1024);
-    default_to(&s->config.max_tenant_running, s->config.max_running);
-    default_to(&s->config.max_tenant_queued, s->config.max_queued);
+    queue_new(s);
     default_to(&s->config.max_zygotes, 8);
     default_to(&s->config.runs_per_zygote, 10000);
     s->empty_dir = nameless_dir(err);

@@ -87,7 +87,7 @@ static void name_tenant(const struct client *client, struct packet *packet) {
     char given[PACKET_TENANT_BYTES];
     memcpy(given, packet->header.tenant, sizeof given);
     given[sizeof given - 1] = 0;
-    (void)snprintf(packet->header.tenant, sizeof packet->header.tenant, "%s%s%.40s", client->tenant,
+    (void)snprintf(packet->header.tenant, sizeof packet->header.tenant, "%s%s%.47s", client->tenant,
                    given[0] != 0 ? "/" : "", given);
 }
 

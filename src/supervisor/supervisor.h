@@ -6,6 +6,7 @@
 #ifndef PA_SUPERVISOR_SUPERVISOR_H
 #define PA_SUPERVISOR_SUPERVISOR_H
 
+#include "config/config.h"
 #include "sandbox/module.h"
 #include "worker/packet.h"
 #include "worker/worker.h"
@@ -17,12 +18,14 @@ struct supervisor_config {
     const char *helper;          /* polyagent-worker; outlives the supervisor */
     uint64_t compile_timeout_ms; /* > 0 */
     struct layer_policy policy;
-    uint32_t max_running;        /* workers with a job; 0: 64 */
-    uint32_t max_queued;         /* jobs that wait; 0: 1024 */
-    uint32_t max_tenant_running; /* of one tenant; 0: max_running */
-    uint32_t max_tenant_queued;  /* 0: max_queued */
-    uint32_t max_zygotes;        /* 0: 8 */
-    uint32_t spare_workers;      /* parked ahead of need at each zygote */
+    uint32_t max_running;                /* workers with a job; 0: 64 */
+    uint32_t max_queued;                 /* jobs that wait; 0: 1024 */
+    uint32_t max_tenant_running;         /* of one tenant; 0: three quarters of max_running */
+    uint32_t max_tenant_queued;          /* 0: three quarters of max_queued */
+    const struct config_tenant *tenants; /* with shares of their own; outlive the supervisor */
+    size_t tenant_count;
+    uint32_t max_zygotes;     /* 0: 8 */
+    uint32_t spare_workers;   /* parked ahead of need at each zygote */
     uint32_t runs_per_zygote; /* then a fresh one takes over, with an address layout of its own; 0:
                                  10000 */
     bool keep_warm;           /* false: one-shot, interpreters start in the worker */

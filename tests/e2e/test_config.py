@@ -35,9 +35,11 @@ def test_the_shipped_file_has_every_setting_with_its_default():
 
 
 def test_what_is_printed_can_be_read(tmp_path):
-    path = config(tmp_path, 'wasi:\n  env_vars: {A: "x y", B: "\\"q\\""}\n  allowed_paths: ["/tmp"]\n  max_fuel: 7\nlog: {level: "warn,http=debug"}\n')
+    path = config(tmp_path, 'wasi:\n  env_vars: {A: "x y", B: "\\"q\\""}\n  allowed_paths: ["/tmp"]\n  max_fuel: 7\nlog: {level: "warn,http=debug"}\n'
+                  'tenants: {ci: {running: 8, queued: 9}, other: {}}\n')
     first = printed(path)
     assert 'A: "x y"' in first and '- "/tmp"' in first and "max_fuel: 7" in first
+    assert '"ci": {running: 8, queued: 9}' in first and '"other": {}' in first
     (tmp_path / "d.yaml").write_text(first)
     assert printed(tmp_path / "d.yaml") == first
 
@@ -63,6 +65,11 @@ def test_what_wins(tmp_path):
     ("wasi:\n  allowed_paths: [relative]\n", "wasi.allowed_paths", "absolute"),
     ("wasi:\n  allowed_paths: [[a]]\n", ":2: wasi.allowed_paths", "list of texts"),
     ("wasi:\n  env_vars: [a]\n", ":2: wasi.env_vars", "mapping"),
+    ("tenants: [ci]\n", ":1: tenants", "mapping of names to shares"), ("tenants: {ci: 5}\n", ":1: tenants.ci", "mapping"),
+    ("tenants:\n  ci: {runing: 5}\n", ":2: tenants.ci.runing", "did you mean running?"),
+    ("tenants:\n  ci: {running: 0}\n", ":2: tenants.ci.running", "a number of 1 to"),
+    ("tenants:\n  ci: {running: 1, running: 2}\n", ":2: tenants.ci.running", "twice"),
+    ("tenants:\n  ci: {}\n  ci: {}\n", ":3: ci", "twice"), ("tenants: {'': {}}\n", ":1: tenants", "names of credentials"),
     ("wasi: 5\n", ":1: wasi", "must be a mapping"), ("5\n", ":1: the file", "must be a mapping"),
     ("wasi:\n  max_fuel: 1\n  max_fuel: 2\n", ":3: wasi.max_fuel", "twice"), ("wasi: [\n", ":2: no YAML", ""),
     ("a: &a\n  b: *a\n", ":1: a", "no such setting"), ("server:\n  tls: {certificate: /x}\n", "server.tls", "key"),

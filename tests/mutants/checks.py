@@ -4,6 +4,7 @@ one must then fail). A test is the name of a unit test, or what pytest is called
 PATHS, RIGHTS, FILES, TURNS = "wasi_paths", "wasi_rights", "wasi_files", "wasi_turns"
 HOSTILE_PATHS = "tests/hostile/test_paths.py"
 LAYERS = "tests/hostile/test_layers.py"
+TENANTS = "tests/hostile/test_tenants.py"
 
 CHECKS = [
     ("paths resolve beneath their directory", "src/wasi/path.c", ".resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS", ".resolve = 0", [PATHS]),
@@ -42,6 +43,10 @@ CHECKS = [
     ("a job's numbers are possible", "src/worker/packet.c", "if (!numbers_are_possible(h)) {", "if (false) {", ["packet"]),
     ("a job has the descriptors that it names", "src/worker/packet.c", "if (expected != count) return false;", "", ["packet"]),
     ("a job's data cannot change", "src/worker/packet.c", "(seals & BODY_SEALS) != BODY_SEALS", "false", ["packet"]),
+    ("a tenant has its share of the places", "src/supervisor/queue.c", "if (tenant->queued == 0 || tenant->running >= tenant->max_running) continue;", "if (tenant->queued == 0) continue;", ["queue", TENANTS + " -k shares"]),
+    ("places are kept for tenants that run nothing", "src/supervisor/queue.c", "if (is_kept && tenant->running > 0) continue;", "", ["queue"]),
+    ("a tenant has its share of the queue", "src/supervisor/queue.c", "if (own >= tenant->max_queued) {", "if (false) {", ["queue", TENANTS + " -k queue"]),
+    ("runs that are compiled take room", "src/supervisor/queue.c", "uint32_t own = tenant->queued + tenant->compiling,", "uint32_t own = tenant->queued,", ["queue"]),
     ("what outlives its run ends with the server", "src/supervisor/cgroup.c", "if (pid > 0 && pid != getpid()) (void)kill((pid_t)pid, SIGKILL);", "(void)pid;", ["tests/e2e/test_serve.py -k cgroup"]),
     ("required layers are in force", "src/supervisor/judge.c", "} else if (ended_well && shared->started && lacking != 0) {", "} else if (false) {", ["judge"]),
     ("a report's texts end", "src/supervisor/judge.c", "report->message[sizeof report->message - 1] = 0;", "", ["judge"]),

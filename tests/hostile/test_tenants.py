@@ -1,0 +1,75 @@
+"""Promise: whatever one tenant sends, another one's runs are served: it has its share of the places, of the queue, of the compilers and
+of the warm interpreters, and no more."""
+import hashlib
+import http.client
+import json
+import re
+import select
+
+import pytest
+from server import Server, becomes
+
+TOKENS = {"first": "tokA", "second": "tokB", "third": "tokC"}
+PLACES, QUEUE = 8, 16
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tenants")
+    (folder / "tokens").write_text("".join(f"{name}:{hashlib.sha256(token.encode()).hexdigest()}\n" for name, token in TOKENS.items()))
+    (folder / "c.yaml").write_text(f"server: {{auth: {{tokens_file: '{folder}/tokens'}}}}\n"
+                                   f"queue: {{max_running: {PLACES}, max_queued: {QUEUE}}}\ntenants: {{third: {{running: 1}}}}\n")
+    started = Server(folder, "--config", folder / "c.yaml", http=True)
+    yield started
+    started.stop()
+
+
+def execute(server, who, tool="python_wasi_runner", **parameters):
+    return server.ask("POST", "/tools/execute", {"tool": tool, "parameters": parameters}, TOKENS[who])[1]
+
+
+def figure(server, name):
+    text = server.ask("GET", "/metrics", token=TOKENS["first"])[1].decode()
+    return int(re.search(rf"^polyagent_{name} (\d+)$", text, re.M)[1])
+
+
+class Flood:
+    """Runs of a tenant that last until it hangs up."""
+
+    def __init__(self, server, who, count):
+        body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "import time; time.sleep(100)", "execution_timeout_ms": 200000}})
+        self.connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=120) for _ in range(count)]
+        for connection in self.connections:
+            connection.request("POST", "/tools/execute", body, {"Authorization": f"Bearer {TOKENS[who]}"})
+
+    def answered(self):
+        """Those that are not under way (any more)."""
+        return select.select([c.sock for c in self.connections], [], [], 0)[0]
+
+    def hang_up(self):
+        for connection in self.connections:
+            connection.close()
+
+
+def test_places_and_queue_are_shared(server):
+    """Second wants everything: it has three quarters of the places, and of the queue, and is told so."""
+    running, queued = PLACES * 3 // 4, QUEUE * 3 // 4
+    flood = Flood(server, "second", 30)
+    assert becomes(lambda: figure(server, "queue_depth"), queued) == queued
+    assert becomes(lambda: len(flood.answered()), 30 - running - queued) == 30 - running - queued
+    answers = [execute(server, "first", code=f"print({i})") for i in range(5)]
+    assert [a["stdout"] for a in answers] == [f"{i}\n" for i in range(5)], answers
+    assert len(flood.answered()) == 30 - running - queued  # none of second's has ended meanwhile
+    refused = execute(server, "second", code="print(1)")
+    assert refused["status"] == "OVERLOADED"
+    assert f"your share of the queue is full: {queued} of your runs wait" in refused["error"]["message"]
+    assert 10 <= int(re.search(r"retry in (\d+) ms", refused["error"]["message"])[1]) <= 10000
+    flood.hang_up()
+    assert becomes(lambda: (figure(server, "queue_depth"), figure(server, "runs_in_flight")), (0, 0)) == (0, 0)
+
+
+def test_shares_by_name(server):
+    flood = Flood(server, "third", 3)
+    assert becomes(lambda: (figure(server, "queue_depth"), figure(server, "runs_in_flight")), (2, 3)) == (2, 3)
+    flood.hang_up()
+    assert becomes(lambda: figure(server, "runs_in_flight"), 0) == 0
