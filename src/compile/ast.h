@@ -13,7 +13,17 @@ struct block {
     _Alignas(16) char bytes[];
 };
 
-enum { MAX_NAMES = 4000 };
+/* MAX_DEPTH: of whatever is in its like: expressions, blocks, functions, and the operands of a row
+ * of operators, each of which has those before it as its left one. So deep do the compiler's own
+ * calls go, on a stack of 256 KiB. MAX_OPERANDS: of what is called with all of its values at hand.
+ */
+enum {
+    MAX_NAMES = 4000,
+    MAX_FUNCTIONS = 1000,
+    MAX_BINDINGS = 200,
+    MAX_DEPTH = 150,
+    MAX_OPERANDS = 32
+};
 
 /* What is being compiled. */
 struct unit {
@@ -30,11 +40,18 @@ struct unit {
     bool has_handlers, catches_all; /* catches_all: with a bare except, or a finally */
     struct node *annotations;       /* that are evaluated */
     struct variable **by_name;      /* names.c: a hash table */
+    uint64_t seed;                  /* of it */
     int depth;                      /* of what is being parsed */
+    size_t allocated, most;         /* bytes; most: refused above it */
 };
 
 /* Zeroed; it lasts as long as the unit. */
 void *unit_allocate(struct unit *u, size_t bytes);
+/* Around whatever is parsed within its like. */
+void unit_enter(struct unit *u, uint32_t line, uint32_t column);
+static inline void unit_leave(struct unit *u) {
+    u->depth--;
+}
 _Noreturn void refuse_at(struct unit *u, uint32_t line, uint32_t column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -216,11 +233,14 @@ struct function {
     uint64_t *calls; /* of other functions: a set of their numbers (defined.c) */
     uint64_t *reads; /* of shared variables, likewise */
     struct node *definition;
-    struct use *uses; /* of its name */
+    struct use *uses;              /* of its name */
+    struct function *next_waiting; /* closures.c */
 };
 
 /* parse.c: the body of u->source. */
 void parse(struct unit *u);
+/* depth.c: refuses what is deeper than MAX_DEPTH, however it was built. */
+void check_depth(struct unit *u);
 struct node *ast_new(struct unit *u, enum node_kind kind, uint32_t line, uint32_t column);
 /* parse_string.c: what a literal of adjacent strings stands for. */
 struct node *parse_string(struct unit *u, const struct token *token);

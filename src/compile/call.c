@@ -60,9 +60,11 @@ static void match(struct gen *g, const struct node *call, const struct function 
 }
 
 static void push_arguments(struct gen *g, struct node *call, const struct function *f) {
-    struct node *given[MAX_OPERANDS] = {0}, *nodes[MAX_OPERANDS], standards[MAX_OPERANDS];
-    enum form forms[MAX_OPERANDS];
-    uint32_t count = 0, slots[MAX_OPERANDS], first_slot = g->slots;
+    /* Not on the stack: calls stand in each other. */
+    struct node **given = unit_allocate(g->unit, MAX_OPERANDS * sizeof(struct node *)),
+                **nodes = unit_allocate(g->unit, MAX_OPERANDS * sizeof(struct node *));
+    enum form *forms = unit_allocate(g->unit, MAX_OPERANDS * sizeof *forms);
+    uint32_t count = 0, first_slot = g->slots, slots;
     if (f->parameter_count >= MAX_OPERANDS || count_of(call->b) >= MAX_OPERANDS)
         refuse_node(g, call, "so many arguments are not supported");
     match(g, call, f, given);
@@ -73,13 +75,10 @@ static void push_arguments(struct gen *g, struct node *call, const struct functi
         nodes[count] = given[count];
         forms[count] = form_of((enum kind)p->variable->type);
         if (given[count] == NULL) {
-            standards[count] = (struct node){.kind = N_NAME,
-                                             .line = call->line,
-                                             .column = call->column,
-                                             .variable = p->standard,
-                                             .type = p->standard->type,
-                                             .integer = 2};
-            nodes[count] = &standards[count];
+            nodes[count] = ast_new(g->unit, N_NAME, call->line, call->column);
+            nodes[count]->variable = p->standard;
+            nodes[count]->type = p->standard->type;
+            nodes[count]->integer = 2;
         }
     }
     if (!named) {
@@ -87,21 +86,20 @@ static void push_arguments(struct gen *g, struct node *call, const struct functi
         return;
     }
     /* In the order of the text, into places; then in the order of the parameters. */
-    for (uint32_t i = 0; i < count; i++)
-        slots[i] = slot_new(g, 1);
+    slots = slot_new(g, count);
     for (struct node *argument = call->b; argument != NULL; argument = argument->next) {
         struct node *value = argument->kind == N_KEYWORD ? argument->a : argument;
         for (uint32_t i = 0; i < count; i++) {
             if (given[i] != value) continue;
             gen_as(g, value, FORM_V);
-            store_slot(g, slots[i]);
+            store_slot(g, slots + i * SLOT);
         }
     }
     for (uint32_t i = 0; i < count; i++) {
         if (given[i] == NULL) {
             gen_as(g, nodes[i], forms[i]);
         } else {
-            load_slot(g, slots[i]);
+            load_slot(g, slots + i * SLOT);
             if (forms[i] == FORM_F && given[i]->type != K_FLOAT) {
                 convert(g, FORM_V, FORM_I);
                 convert(g, FORM_I, FORM_F);

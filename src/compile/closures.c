@@ -31,11 +31,9 @@ struct variable *capture(struct unit *u, struct function *f, struct variable *v,
         if ((*last)->variable->captured == v) return (*last)->variable;
         count += (*last)->variable->captured != NULL;
     }
-    if (count >= MAX_CAPTURED)
-        refuse_at(
-            u, at->line, at->column,
-            "a function that reads more than %d variables of those around it is not supported",
-            MAX_CAPTURED);
+    if (count >= MAX_CAPTURED || f->parameter_count + 1 >= MAX_OPERANDS)
+        refuse_at(u, at->line, at->column,
+                  "a function that reads so many variables of those around it is not supported");
     if (f->definition->kind != S_DEF || v->module != NULL) refuse(u, at, v);
     struct parameter *parameter = *last = unit_allocate(u, sizeof *parameter);
     parameter->variable = new_variable(u, f, v->name, v->name_size);
@@ -58,11 +56,19 @@ static struct variable *there(struct unit *u, const struct use *use, struct vari
 }
 
 /* Who calls one that captures it captures it as well. */
-static void spread(struct unit *u, const struct function *f, struct variable *captured) {
-    for (const struct use *use = f->uses; use != NULL; use = use->next) {
-        uint32_t before = use->user->parameter_count;
-        (void)there(u, use, captured);
-        if (use->user->parameter_count != before) spread(u, use->user, captured);
+static void spread(struct unit *u, struct function *first, struct variable *captured) {
+    struct function *waiting = first;
+    first->next_waiting = NULL;
+    while (waiting != NULL) {
+        const struct function *f = waiting;
+        waiting = f->next_waiting;
+        for (const struct use *use = f->uses; use != NULL; use = use->next) {
+            uint32_t before = use->user->parameter_count;
+            (void)there(u, use, captured);
+            if (use->user->parameter_count == before) continue;
+            use->user->next_waiting = waiting;
+            waiting = use->user;
+        }
     }
 }
 
@@ -92,7 +98,7 @@ void pass_captured(struct unit *u) {
     const struct parameter *p;
     const struct use *use;
     unsigned passed = 0;
-    for (const struct function *f = u->functions; f != NULL; f = f->next) {
+    for (struct function *f = u->functions; f != NULL; f = f->next) {
         for (p = f->parameters; p != NULL; p = p->next) {
             if (p->variable->captured != NULL) spread(u, f, p->variable->captured);
         }

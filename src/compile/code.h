@@ -25,7 +25,7 @@ enum stub {
     STUBS
 };
 enum global { GLOBAL_STACK, GLOBAL_FRAME, FIRST_GLOBAL };
-enum { FRAME_HEADER = 8, SLOT = 8, MAX_CALLS = 1000, MAX_OPERANDS = 32 };
+enum { FRAME_HEADER = 8, SLOT = 8, MAX_CALLS = 1000 };
 
 /* The module that is being made. */
 struct module {

@@ -6,11 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
-enum { BLOCK_BYTES = 256 << 10 };
+/* A program whose code, or whose compilation, is larger than goes with its text is refused: each
+ * call in a function of many integers has to keep all of them, each finally is there twice. */
+enum { BLOCK_BYTES = 256 << 10, MEMORY_BYTES = 32 << 20, MEMORY_PER_BYTE = 512 };
 
 void *unit_allocate(struct unit *u, size_t bytes) {
     bytes = (bytes + 15) / 16 * 16;
+    u->allocated += bytes;
+    if (u->allocated > u->most) refuse_at(u, 0, 0, "the program is too large when compiled");
     struct block *block = u->blocks;
     if (block == NULL || block->size - block->used < bytes) {
         size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
@@ -87,6 +92,7 @@ static bool ends_in_value(const struct unit *u) {
 static void compile(struct unit *u, struct compiled *out) {
     check_text(u);
     parse(u);
+    check_depth(u);
     resolve_names(u);
     check_size(u);
     fold_constants(u);
@@ -114,8 +120,13 @@ static void compile(struct unit *u, struct compiled *out) {
 
 int compile_python(const char *source, size_t size, const char *name, struct compiled *out,
                    struct compile_error *error) {
-    struct unit u = {.source = source, .size = size, .name = name, .error = error};
+    struct unit u = {.source = source,
+                     .size = size,
+                     .name = name,
+                     .error = error,
+                     .most = MEMORY_BYTES + size * MEMORY_PER_BYTE};
     int result = 0;
+    memcpy(&u.seed, (const void *)getauxval(AT_RANDOM), sizeof u.seed);
     *error = (struct compile_error){0};
     *out = (struct compiled){0};
     if (size > COMPILE_MAX_SOURCE_BYTES) {

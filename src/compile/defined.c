@@ -39,6 +39,7 @@ struct walk {
     struct unit *unit;
     struct variable **shared; /* of the program, by number */
     uint64_t *told;           /* those that are known to be read too early somewhere */
+    struct function *values;  /* reads: what any function that is a value reads */
     struct function *function;
     struct state state;
     struct state *breaks; /* of the loop around */
@@ -92,9 +93,7 @@ static void call(struct walk *w, const struct node *node) {
         return;
     }
     if (node->a->kind == N_ATTRIBUTE || (node->a->kind == N_NAME && v == NULL)) return;
-    for (const struct function *f = w->unit->functions; f != NULL; f = f->next) {
-        if (f->is_value) require_reads(w, f, node);
-    }
+    require_reads(w, w->values, node);
 }
 
 static void read_name(struct walk *w, struct node *node) {
@@ -265,18 +264,12 @@ static void statement(struct walk *w, struct node *node) {
     case S_TRY: try_statement(w, node); break;
     case S_IMPORT:
         if (node->b != NULL) {
-            for (struct variable *v = w->function->variables; v != NULL; v = v->next) {
-                if (v->module != NULL && v->member == NULL && v->name_size == node->b->size &&
-                    memcmp(v->name, node->b->text, v->name_size) == 0)
-                    set(w, v);
-            }
+            struct variable *v = find_own(w->unit, w->function, node->b->text, node->b->size);
+            if (v != NULL && v->module != NULL && v->member == NULL) set(w, v);
         }
         for (struct node *one = node->a; one != NULL; one = one->next) {
-            for (struct variable *v = w->function->variables; v != NULL; v = v->next) {
-                if (v->member != NULL && v->name_size == one->a->size &&
-                    memcmp(v->name, one->a->text, v->name_size) == 0)
-                    set(w, v);
-            }
+            struct variable *v = find_own(w->unit, w->function, one->a->text, one->a->size);
+            if (v != NULL && v->member != NULL) set(w, v);
         }
         break;
     default:
@@ -358,11 +351,16 @@ void find_unset(struct unit *u) {
     uint64_t *told = set_new(u, count);
     for (struct variable *v = u->functions->variables; v != NULL; v = v->next)
         shared[v->number] = v;
+    struct function values = {.reads = set_new(u, count)};
+    for (const struct function *f = u->functions; f != NULL; f = f->next) {
+        if (f->is_value) add_all(values.reads, f->reads, count);
+    }
     for (struct function *f = u->functions; f != NULL; f = f->next) {
         if (!f->is_reached) continue;
         struct walk w = {.unit = u,
                          .shared = shared,
                          .told = told,
+                         .values = &values,
                          .function = f,
                          .state.set = set_new(u, f->variable_count)};
         for (const struct parameter *p = f->parameters; p != NULL; p = p->next)

@@ -5,12 +5,13 @@
 
 #include <string.h>
 
-enum { MAX_ROUNDS = 40 };
+enum { MAX_ROUNDS = 40, MAX_VISITS = 1000000 };
 
 struct inference {
     struct unit *unit;
     struct function *function;
     bool changed;
+    size_t visits; /* of expressions, in all rounds */
 };
 
 static enum kind type(struct inference *in, struct node *node);
@@ -297,6 +298,7 @@ static enum kind expression(struct inference *in, struct node *node) {
 
 static enum kind type(struct inference *in, struct node *node) {
     enum kind kind = expression(in, node);
+    in->visits++;
     if (kind != (enum kind)node->type) {
         node->type = (uint8_t)kind;
         in->changed = true;
@@ -437,7 +439,7 @@ void infer_types(struct unit *u) {
     struct inference in = {.unit = u, .changed = true};
     for (int round = 0; in.changed; round++) {
         in.changed = false;
-        if (round == MAX_ROUNDS) give_up(&in);
+        if (round == MAX_ROUNDS || in.visits > MAX_VISITS + 4 * u->size) give_up(&in);
         for (struct function *f = u->functions; f != NULL; f = f->next) {
             if (!f->is_reached) continue;
             in.function = f;

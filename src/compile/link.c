@@ -23,6 +23,9 @@ struct runtime_data {
 #include "runtime_image.h"
 
 enum { PAGE = 65536, FRAMES_BYTES = 2 << 20, MOST_INDIRECT = 9 };
+/* What engines take (WebAssembly JavaScript Interface, "Limits": 50,000 and 7,654,321), less what
+ * is added to a body. */
+enum { MAX_LOCALS = 49900, MAX_BODY_BYTES = 7 << 20 };
 
 uint32_t frames_start(void) {
     return (RUNTIME_END + 15) / 16 * 16;
@@ -137,6 +140,8 @@ static void add_program_body(struct linker *l, struct bytes *out, const struct b
                              const struct code *code) {
     struct bytes body = {.unit = l->unit};
     uint32_t runs = 0;
+    if (locals->size > MAX_LOCALS || code->bytes.size > MAX_BODY_BYTES)
+        refuse_at(l->unit, 0, 0, "a function is too large when compiled");
     for (size_t i = 0; i < locals->size; i++)
         runs += i == 0 || locals->data[i] != locals->data[i - 1];
     bytes_leb(&body, runs);

@@ -16,9 +16,11 @@ struct resolver {
     struct unit *unit;
     struct function *function;
     struct binding *bindings;
+    uint32_t binding_count;
 };
 
 enum { MAX_GLOBALS = 200 };
+#define FACTOR UINT64_C(0x9E3779B97F4A7C15) /* an odd one, half of its bits set */
 
 static void resolve(struct resolver *r, struct node *node);
 static void resolve_list(struct resolver *r, struct node *node);
@@ -27,18 +29,19 @@ static bool same(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
     return a_size == b_size && memcmp(a, b, a_size) == 0;
 }
 
-/* Where the variable of that name of a function is, maybe after others. FNV-1a (G. Fowler, L. C.
- * Noll, P. Vo); of a long name, the ends will do. */
+/* Where the variable of that name of a function is, maybe after others. After FNV-1a (G. Fowler, L.
+ * C. Noll, P. Vo), from a start that differs with each process, so that nobody can choose names
+ * that are all in one place; of a long name, the ends will do. */
 static struct variable **bucket(struct unit *u, const struct function *f, const char *name,
                                 uint32_t size) {
     enum { BUCKETS = 4096, ENDS = 16 };
-    uint32_t hash = (2166136261U ^ f->number ^ size << 16) * 16777619;
+    uint64_t hash = (u->seed ^ f->number ^ (uint64_t)size << 16) * FACTOR;
     if (u->by_name == NULL) u->by_name = unit_allocate(u, BUCKETS * sizeof *u->by_name);
     for (uint32_t i = 0; i < size; i++) {
         if (i == ENDS && size > 2 * ENDS) i = size - ENDS;
-        hash = (hash ^ (unsigned char)name[i]) * 16777619;
+        hash = (hash ^ (unsigned char)name[i]) * FACTOR;
     }
-    return &u->by_name[hash % BUCKETS];
+    return &u->by_name[hash >> 52];
 }
 
 struct variable *find_own(struct unit *u, const struct function *f, const char *name,
@@ -226,6 +229,9 @@ static void bind(struct resolver *r, struct node *target) {
         struct variable *v = new_variable(r->unit, r->function, "", 0);
         v->is_set = true;
         target->variable = v;
+        if (++r->binding_count > MAX_BINDINGS)
+            refuse_at(r->unit, target->line, target->column,
+                      "more than %d names in a comprehension are not supported", MAX_BINDINGS);
         *b = (struct binding){target->text, target->size, v, r->bindings};
         r->bindings = b;
     } else if (target->kind == N_STAR) {
@@ -241,6 +247,7 @@ static void bind(struct resolver *r, struct node *target) {
 
 static void resolve_comprehension(struct resolver *r, struct node *node) {
     struct binding *outer = r->bindings;
+    uint32_t outer_count = r->binding_count;
     for (struct node *clause = node->b; clause != NULL; clause = clause->next) {
         resolve(r, clause->b);
         bind(r, clause->a);
@@ -248,6 +255,7 @@ static void resolve_comprehension(struct resolver *r, struct node *node) {
     }
     resolve(r, node->a);
     r->bindings = outer;
+    r->binding_count = outer_count;
 }
 
 /* The lambda of sorted(..., key=lambda ...) and map(lambda ..., ...) is calculated where it stands.
@@ -306,6 +314,7 @@ static void resolve_function(struct resolver *r, struct function *f, struct node
 
 static void resolve_lambda(struct resolver *r, struct node *node) {
     struct binding *outer = r->bindings;
+    uint32_t outer_count = r->binding_count;
     if (!node->is_inline) {
         if (r->bindings != NULL)
             refuse_at(r->unit, node->line, node->column,
@@ -324,6 +333,7 @@ static void resolve_lambda(struct resolver *r, struct node *node) {
     }
     resolve(r, node->a);
     r->bindings = outer;
+    r->binding_count = outer_count;
 }
 
 static void resolve_name(struct resolver *r, struct node *name, struct node *call) {

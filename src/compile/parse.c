@@ -5,6 +5,7 @@
 #include <string.h>
 
 static struct node *statements(struct parser *p);
+static struct node *simple_statements(struct parser *p);
 
 struct node *ast_new(struct unit *u, enum node_kind kind, uint32_t line, uint32_t column) {
     struct node *node = unit_allocate(u, sizeof *node);
@@ -17,7 +18,7 @@ struct node *ast_new(struct unit *u, enum node_kind kind, uint32_t line, uint32_
 static struct node *block(struct parser *p) {
     struct node *first = NULL, **last = &first;
     expect(p, ":");
-    if (p->token.kind != NEWLINE) return statements(p);
+    if (p->token.kind != NEWLINE) return simple_statements(p);
     next(p);
     if (p->token.kind != INDENT) refuse(p, "expected an indented block");
     next(p);
@@ -138,9 +139,9 @@ static struct node *try_statement(struct parser *p) {
     return node;
 }
 
-static struct node *import_statement(struct parser *p) {
+/* One module, behind `import`, `from` or a comma. */
+static struct node *import_one(struct parser *p, bool from) {
     struct node *node = make(p, S_IMPORT), **last = &node->a;
-    bool from = is(p, "from");
     next(p);
     struct node *module = parse_name(p);
     if (is(p, ".")) refuse(p, "only math and sys can be imported");
@@ -152,11 +153,6 @@ static struct node *import_statement(struct parser *p) {
                   (int)module->size, module->text);
     if (!from) {
         node->b = take(p, "as") ? parse_name(p) : module;
-        if (is(p, ",")) {
-            struct token comma = p->token;
-            node->next = import_statement(p); /* as if it said import once more */
-            (void)comma;
-        }
         return node;
     }
     expect(p, "import");
@@ -173,6 +169,16 @@ static struct node *import_statement(struct parser *p) {
     } while (take(p, ",") && !is(p, ")"));
     if (parenthesis) expect(p, ")");
     return node;
+}
+
+static struct node *import_statement(struct parser *p) {
+    bool from = is(p, "from");
+    struct node *first = import_one(p, from), **last = &first->next;
+    while (!from && is(p, ",")) { /* as if it said import once more */
+        *last = import_one(p, false);
+        last = &(*last)->next;
+    }
+    return first;
 }
 
 static struct node *assignment(struct parser *p) {
@@ -272,7 +278,6 @@ static struct node *simple(struct parser *p) {
 
 /* One compound statement, or a line of simple ones. */
 static struct node *statements(struct parser *p) {
-    struct node *first = NULL, **last = &first;
     if (is(p, "if")) return if_statement(p);
     if (is(p, "while")) return while_statement(p);
     if (is(p, "for")) return for_statement(p);
@@ -283,6 +288,11 @@ static struct node *statements(struct parser *p) {
     if (is(p, "async")) refuse(p, "async is not supported");
     if (is(p, "@")) refuse(p, "decorators are not supported");
     if (p->token.kind == INDENT) refuse(p, "unexpected indent");
+    return simple_statements(p);
+}
+
+static struct node *simple_statements(struct parser *p) {
+    struct node *first = NULL, **last = &first;
     for (;;) {
         *last = simple(p);
         while (*last != NULL)

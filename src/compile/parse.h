@@ -4,8 +4,6 @@
 
 #include "compile/ast.h"
 
-enum { PARSE_MAX_DEPTH = 150 }; /* of expressions and blocks in each other */
-
 struct parser {
     struct unit *unit;
     struct lexer lexer;
@@ -55,11 +53,11 @@ static inline void expect(struct parser *p, const char *text) {
 
 /* Around whatever may contain its like. */
 static inline void enter(struct parser *p) {
-    if (++p->unit->depth > PARSE_MAX_DEPTH) refuse(p, "it is nested too deeply");
+    unit_enter(p->unit, p->token.line, p->token.column);
 }
 
 static inline void leave(struct parser *p) {
-    p->unit->depth--;
+    unit_leave(p->unit);
 }
 
 /* Whether nothing of a list can follow. */

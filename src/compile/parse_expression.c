@@ -71,25 +71,32 @@ static struct node *real(struct parser *p) {
 static struct node *strings(struct parser *p) {
     struct node *first = parse_string(p->unit, &p->token);
     next(p);
-    while (p->token.kind == STRING) { /* beside each other, they are one */
-        struct node *more = parse_string(p->unit, &p->token), *joined = make_at(p, N_JOINED, first);
+    if (p->token.kind != STRING) return first;
+    /* Beside each other, they are one: of parts, if any has them. */
+    struct node *joined = make_at(p, N_JOINED, first), **last = &joined->a;
+    bool plain = first->kind == N_STRING;
+    size_t size = first->size;
+    *last = plain ? first : first->a;
+    while (p->token.kind == STRING) {
+        struct node *more = parse_string(p->unit, &p->token);
         next(p);
-        if (first->kind == N_STRING && more->kind == N_STRING) {
-            char *both = unit_allocate(p->unit, first->size + more->size + 1);
-            memcpy(both, first->text, first->size);
-            memcpy(both + first->size, more->text, more->size);
-            first->text = both;
-            first->size += more->size;
-            continue;
-        }
-        joined->a = first->kind == N_JOINED ? first->a : first;
-        struct node **last = &joined->a;
+        plain &= more->kind == N_STRING;
+        size += more->size;
         while (*last != NULL)
             last = &(*last)->next;
-        *last = more->kind == N_JOINED ? more->a : more;
-        first = joined;
+        *last = more->kind == N_STRING ? more : more->a;
     }
-    return first;
+    if (!plain) return joined;
+    char *text = unit_allocate(p->unit, size + 1), *end = text;
+    for (const struct node *part = joined->a; part != NULL; part = part->next) {
+        memcpy(end, part->text, part->size);
+        end += part->size;
+    }
+    joined->kind = N_STRING;
+    joined->a = NULL;
+    joined->text = text;
+    joined->size = (uint32_t)size;
+    return joined;
 }
 
 /* ---- expressions */
@@ -102,6 +109,7 @@ static struct node *clauses(struct parser *p) {
     while (is(p, "for") || is(p, "async")) {
         if (is(p, "async")) refuse(p, "async is not supported");
         struct node *clause = make(p, N_FOR_IN), **condition = &clause->c;
+        enter(p);
         next(p);
         clause->a = parse_targets(p);
         expect(p, "in");
@@ -110,6 +118,7 @@ static struct node *clauses(struct parser *p) {
             *condition = disjunction(p);
             condition = &(*condition)->next;
         }
+        leave(p);
         *last = clause;
         last = &clause->next;
     }
@@ -230,7 +239,7 @@ static struct node *atom(struct parser *p) {
 
 static struct node *arguments(struct parser *p) {
     struct node *first = NULL, **last = &first;
-    bool named = false;
+    uint32_t named = 0;
     while (!is(p, ")")) {
         struct node *argument;
         if (is(p, "*") || is(p, "**")) refuse(p, "* and ** in calls are not supported");
@@ -246,12 +255,12 @@ static struct node *arguments(struct parser *p) {
                     memcmp(other->text, argument->text, other->size) == 0)
                     refuse(p, "a keyword argument is repeated");
             }
-            named = true;
+            if (++named >= MAX_OPERANDS) refuse(p, "so many keyword arguments are not supported");
         } else if (is(p, "for")) {
             argument = comprehension(p, N_GENERATOR, argument);
             if (first != NULL || !is(p, ")"))
                 refuse(p, "a generator expression must be parenthesized");
-        } else if (named) {
+        } else if (named > 0) {
             refuse(p, "a positional argument follows a keyword argument");
         }
         *last = argument;
@@ -323,7 +332,9 @@ static struct node *power(struct parser *p) {
     next(p);
     node->op = O_POW;
     node->a = base;
+    enter(p);
     node->b = unary(p);
+    leave(p);
     return node;
 }
 
@@ -345,22 +356,24 @@ static const struct {
                 {">>", O_RSHIFT, 3}, {"+", O_ADD, 4},       {"-", O_SUB, 4}, {"*", O_MUL, 5},
                 {"/", O_TRUEDIV, 5}, {"//", O_FLOORDIV, 5}, {"%", O_MOD, 5}};
 
+/* Which operator it is that binds at least as tightly. */
 static int binary_of(const struct parser *p, int level) {
-    for (size_t i = 0; i < sizeof binaries / sizeof *binaries; i++) {
-        if (binaries[i].level == level && is(p, binaries[i].text)) return (int)i;
+    for (size_t i = 0; p->token.kind == OPERATOR && i < sizeof binaries / sizeof *binaries; i++) {
+        if (binaries[i].level >= level && is(p, binaries[i].text)) return (int)i;
     }
     return -1;
 }
 
+/* Operands, and operators that bind at least as tightly as `level`: what binds more tightly than
+ * the one before it belongs to that one's right side. */
 static struct node *binary(struct parser *p, int level) {
-    if (level == 6) return unary(p);
-    struct node *left = binary(p, level + 1);
+    struct node *left = unary(p);
     for (int found; (found = binary_of(p, level)) >= 0;) {
         struct node *node = make_at(p, N_BINARY, left);
         node->op = binaries[found].operation;
         next(p);
         node->a = left;
-        node->b = binary(p, level + 1);
+        node->b = binary(p, binaries[found].level + 1);
         left = node;
     }
     if (is(p, "@")) refuse(p, "@ is not supported");
@@ -442,6 +455,7 @@ static struct node *disjunction(struct parser *p) {
 
 struct function *parse_new_function(struct parser *p, const char *text, uint32_t size) {
     struct function *f = unit_allocate(p->unit, sizeof *f);
+    if (p->unit->function_count >= MAX_FUNCTIONS) refuse(p, "so many functions are not supported");
     f->name = text;
     f->name_size = size;
     f->number = p->unit->function_count++;
@@ -463,9 +477,11 @@ void parse_annotation(struct parser *p, bool is_evaluated) {
 struct node *parse_parameters(struct parser *p, const char *end) {
     struct node *first = NULL, **last = &first;
     bool standard = false;
+    uint32_t count = 0;
     while (!is(p, end)) {
         if (is(p, "*") || is(p, "**") || is(p, "/"))
             refuse(p, "* and / among parameters are not supported");
+        if (++count >= MAX_OPERANDS) refuse(p, "so many parameters are not supported");
         struct node *parameter = parse_name(p);
         for (const struct node *other = first; other != NULL; other = other->next) {
             if (other->size == parameter->size &&

@@ -141,7 +141,9 @@ static struct node *field(struct literal *l) {
     }
     if (l->at < l->end && *l->at == ':') {
         l->at++;
+        unit_enter(l->unit, l->line, l->column);
         node->b = parts(l, true);
+        unit_leave(l->unit);
     }
     if (l->at >= l->end || *l->at != '}') refuse(l, "f-string: expecting '}'");
     l->at++;

@@ -40,7 +40,7 @@ bool may_collect(struct node *node) {
 }
 
 void gen_operands(struct gen *g, struct node **nodes, const enum form *forms, size_t count) {
-    uint32_t waiting[MAX_OPERANDS], slots[MAX_OPERANDS], first_slot = g->slots;
+    uint32_t places[MAX_OPERANDS], first_slot = g->slots; /* locals, or slots of any values */
     size_t kept = 0; /* all up to the last that another collects behind wait in locals and slots */
     for (size_t i = 1; i < count; i++) {
         if (may_collect(nodes[i])) kept = i;
@@ -50,30 +50,27 @@ void gen_operands(struct gen *g, struct node **nodes, const enum form *forms, si
         if (i >= kept) continue;
         enum value_type type = type_of_form(forms[i]);
         if (forms[i] == FORM_V) {
-            slots[i] = slot_new(g, 1);
-            store_slot(g, slots[i]);
+            places[i] = slot_new(g, 1);
+            store_slot(g, places[i]);
             continue;
         }
-        waiting[i] = local_new(g, type);
-        op_local(g, LOCAL_SET, waiting[i]);
-        if (forms[i] == FORM_I && bits_of(nodes[i]) == 64) {
-            slots[i] = slot_new(g, 1);
-            keep_integer(g, LOCAL_GET, waiting[i], slots[i]);
-        }
+        places[i] = local_new(g, type);
+        op_local(g, LOCAL_SET, places[i]);
+        if (forms[i] == FORM_I && bits_of(nodes[i]) == 64)
+            keep_integer(g, LOCAL_GET, places[i], slot_new(g, 1));
     }
     if (kept == 0) return;
     /* Those from `kept` on are on the stack: under them belong the others. */
-    uint32_t late[MAX_OPERANDS];
     for (size_t i = count; i-- > kept;) {
-        late[i] = local_new(g, type_of_form(forms[i]));
-        op_local(g, LOCAL_SET, late[i]);
+        places[i] = local_new(g, type_of_form(forms[i]));
+        op_local(g, LOCAL_SET, places[i]);
     }
     for (size_t i = 0; i < count; i++) {
         if (i < kept && forms[i] == FORM_V) {
-            load_slot(g, slots[i]);
+            load_slot(g, places[i]);
         } else {
-            op_local(g, LOCAL_GET, i < kept ? waiting[i] : late[i]);
-            local_free(g, type_of_form(forms[i]), i < kept ? waiting[i] : late[i]);
+            op_local(g, LOCAL_GET, places[i]);
+            local_free(g, type_of_form(forms[i]), places[i]);
         }
     }
     g->slots = first_slot;

@@ -14,6 +14,8 @@ sys.path.insert(0, str(HERE.parent))
 from program import seconds_of  # noqa: E402
 
 BUILD = HERE.parents[1] / "build" / "fuzz"
+# What they may be given at most, where it is more than the usual: texts as long as a request may be.
+MAX_BYTES = {"compile": 256 << 10}
 TARGETS = sorted(p.stem.removeprefix("fuzz_") for p in HERE.glob("fuzz_*.c"))
 
 
@@ -26,7 +28,8 @@ def fuzz(target, seconds):
         env = {**os.environ, "POLYAGENT_STATE_DIR": state, "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
                "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1:handle_segv=1"}
         done = subprocess.run([BUILD / "tests" / "fuzz" / f"fuzz_{target}", learnt, HERE / "corpus" / target, f"-max_total_time={seconds}",
-                               "-timeout=20", "-rss_limit_mb=3000", "-max_len=8192", f"-artifact_prefix={findings}/{target}-", "-print_final_stats=1"],
+                               *([f"-dict={words}"] if (words := HERE / f"{target}.dict").exists() else []),
+                               "-timeout=20", "-rss_limit_mb=3000", f"-max_len={MAX_BYTES.get(target, 8192)}", f"-artifact_prefix={findings}/{target}-", "-print_final_stats=1"],
                               env=env, capture_output=True, text=True, errors="replace")
     said = dict(re.findall(r"^stat::(\w+):\s+(\d+)", done.stderr, re.M))
     coverage = re.findall(r"cov: (\d+)", done.stderr)
