@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/copy.h"
 #include "base/clock.h"
 #include "base/json_text.h"
 #include "config/yaml_json.h"
@@ -211,11 +212,8 @@ static int copy(const char *from, const char *to) {
     if (in < 0) return cli_fail("cannot read %s: %s", from, strerror(errno));
     _cleanup_(fd_closep) int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (out < 0) return cli_fail("cannot write %s: %s", to, strerror(errno));
-    for (;;) {
-        ssize_t put = copy_file_range(in, NULL, out, NULL, 64 << 20, 0);
-        if (put == 0) return 0;
-        if (put < 0 && errno != EINTR) return cli_fail("copy %s: %s", from, strerror(errno));
-    }
+    int result = fd_copy_all(in, out);
+    return result == 0 ? 0 : cli_fail("copy %s: %s", from, strerror(-result));
 }
 
 /* NAME-VERSION-...-none-any.whl: the package's name, as it is imported as a rule. */
@@ -319,7 +317,7 @@ static void remove_files(const char *own, const char *name) {
         (void)unlink(path);
     }
     (void)snprintf(path, sizeof path, "%s/%s", own, name);
-    if (access(path, F_OK) == 0) folder_remove(path);
+    if (access(path, F_OK) == 0) folder_remove(AT_FDCWD, path);
 }
 
 /* JSON is YAML. */

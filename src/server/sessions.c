@@ -123,11 +123,20 @@ static int put_files(const struct session *session, int dir, const json_t *files
         return error_set(err, PA_INVALID_ARGUMENT,
                          "files: /workspace has more than %d folders in each other",
                          FOLDER_MAX_DEPTH);
-    if (bytes + session_bytes_of(files) > limits->workspace_bytes ||
-        names + json_object_size(files) > limits->workspace_inodes)
-        return error_set(err, PA_INVALID_ARGUMENT,
-                         "files: /workspace would hold more than its quota");
-    return folder_fill(dir, files, true, err);
+    char path[SESSION_PATH_BYTES];
+    session_staging(session, path);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return error_set_errno(err, PA_INTERNAL, errno, "make %s", path);
+    _cleanup_(fd_closep) int staging = open_folder(path, err);
+    struct folder_put how = {
+        .staging = staging,
+        .replace = true,
+        .sync = !session->all->is_temporary,
+        .free_bytes = limits->workspace_bytes > bytes ? limits->workspace_bytes - bytes : 0,
+        .free_names = limits->workspace_inodes > names ? limits->workspace_inodes - names : 0};
+    int result = staging >= 0 ? folder_fill(dir, files, &how, err) : -1;
+    folder_remove(AT_FDCWD, path);
+    return result;
 }
 
 /* Takes over `parameters`. */
@@ -276,16 +285,16 @@ static int restore_files(const struct session *session, const struct checkpoint 
     checkpoint_folder(session, checkpoint, from);
     session_folder(session, ".rollback", copy);
     session_folder(session, "", to);
-    if (access(copy, F_OK) == 0) folder_remove(copy); /* of a server that was killed */
+    if (access(copy, F_OK) == 0) folder_remove(AT_FDCWD, copy); /* of a server that was killed */
     if (mkdir(copy, 0700) != 0) return error_set_errno(err, PA_INTERNAL, errno, "make %s", copy);
     int result = copy_folder(from, copy, err);
     if (result == 0) {
         _cleanup_(fd_closep) int in = open_folder(copy, err);
         _cleanup_(fd_closep) int out = in >= 0 ? open_folder(to, err) : -1;
-        if (out >= 0) folder_empty(to);
+        if (out >= 0) folder_empty(AT_FDCWD, to);
         result = out >= 0 ? folder_move(in, out, err) : -1;
     }
-    folder_remove(copy);
+    folder_remove(AT_FDCWD, copy);
     return result;
 }
 
@@ -576,7 +585,7 @@ enum pa_status sessions_leave(struct session *session, enum pa_status status, ui
     session_folder(session, ".output", output);
     if (result != NULL && workspace_add_artifacts_of(output, result) != 0)
         (void)json_object_set_new(result, "artifacts_truncated", json_true());
-    folder_empty(output);
+    folder_empty(AT_FDCWD, output);
     if (kept) {
         struct state *former = session->state;
         session->state = state_make(session, node);

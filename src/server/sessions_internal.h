@@ -85,13 +85,12 @@ int session_save(const struct session *session, struct error *err);
 void session_end(struct session *session, const char *why);
 void session_touch(struct session *session);
 bool session_interrupt(struct session *session);
-/* Of the files of a request. */
-uint64_t session_bytes_of(const json_t *files);
-
 /* Paths: of /workspace with `suffix` "", of /output with ".output". */
 void session_folder(const struct session *session, const char *suffix,
                     char out[SESSION_PATH_BYTES]);
 void session_scope(const struct session *session, char out[SESSION_PATH_BYTES]);
+/* Where files of a request are written first; made and removed by whoever does so. */
+void session_staging(const struct session *session, char out[SESSION_PATH_BYTES]);
 void checkpoint_folder(const struct session *session, const struct checkpoint *checkpoint,
                        char out[SESSION_PATH_BYTES]);
 

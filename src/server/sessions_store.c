@@ -59,6 +59,11 @@ void checkpoint_folder(const struct session *session, const struct checkpoint *c
                    session->line->id, session->id, checkpoint->id);
 }
 
+void session_staging(const struct session *session, char out[SESSION_PATH_BYTES]) {
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/checkpoints/%s@put", session->all->dir,
+                   session->line->id, session->id);
+}
+
 static void meta_path(const struct session *session, char out[SESSION_PATH_BYTES]) {
     (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/%s.json", session->all->dir, session->line->id,
                    session->id);
@@ -87,7 +92,7 @@ static void line_unref(struct sessions *all, struct line *line) {
     char path[SESSION_PATH_BYTES];
     if (line == NULL || --line->references > 0) return;
     (void)snprintf(path, sizeof path, "%s/%s", all->dir, line->id);
-    folder_remove(path);
+    folder_remove(AT_FDCWD, path);
     free(line);
 }
 
@@ -183,6 +188,7 @@ int session_save(const struct session *session, struct error *err) {
     int result = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
     free(text);
     if (result == 0 && (fsync(fd) != 0 || rename(partial, path) != 0)) result = -errno;
+    if (result != 0 && fd >= 0) (void)unlink(partial);
     return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "write %s", path);
 }
 
@@ -197,17 +203,6 @@ bool session_interrupt(struct session *session) {
     session->interrupted = true;
     remote_interrupt(session->run);
     return true;
-}
-
-uint64_t session_bytes_of(const json_t *files) {
-    const char *name;
-    json_t *value;
-    uint64_t bytes = 0;
-    json_object_foreach((json_t *)(uintptr_t)files, name, value) {
-        const json_t *encoded = json_object_get(value, "base64");
-        bytes += json_string_length(value) + json_string_length(encoded) / 4 * 3;
-    }
-    return bytes;
 }
 
 struct checkpoint *checkpoint_make(struct session *session, struct error *err) {
@@ -234,7 +229,7 @@ struct checkpoint *checkpoint_make(struct session *session, struct error *err) {
 void checkpoint_end(struct session *session, struct checkpoint *checkpoint) {
     char path[SESSION_PATH_BYTES];
     checkpoint_folder(session, checkpoint, path);
-    folder_remove(path);
+    folder_remove(AT_FDCWD, path);
     TAILQ_REMOVE(&session->checkpoints, checkpoint, link);
     session->checkpoint_count--;
     state_unref(session->all, checkpoint->state);
@@ -275,9 +270,9 @@ void session_end(struct session *session, const char *why) {
     meta_path(session, path);
     (void)unlink(path);
     session_folder(session, "", path);
-    if (access(path, F_OK) == 0) folder_remove(path);
+    if (access(path, F_OK) == 0) folder_remove(AT_FDCWD, path);
     session_folder(session, ".output", path);
-    if (access(path, F_OK) == 0) folder_remove(path);
+    if (access(path, F_OK) == 0) folder_remove(AT_FDCWD, path);
     release(session);
     line_unref(all, line);
 }
@@ -354,7 +349,7 @@ static void restore_line(struct sessions *all, const char *id) {
     (void)snprintf(line->id, sizeof line->id, "%s", id);
     (void)snprintf(path, sizeof path, "%s/%s", all->dir, id);
     (void)snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", path);
-    if (access(checkpoints, F_OK) == 0) folder_empty(checkpoints);
+    if (access(checkpoints, F_OK) == 0) folder_empty(AT_FDCWD, checkpoints);
     int count = scandir(path, &entries, NULL, alphasort);
     for (int i = 0; i < count; i++) {
         (void)restore(all, path, entries[i]->d_name, line);

@@ -1,8 +1,8 @@
 #include "tools/folder.h"
 
 #include "base/cleanup.h"
+#include "base/copy.h"
 #include "base/log.h"
-#include "tools/base64.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { MAX_FILES = 1000, COPY_BYTES = 16 << 20 };
+enum { BARE_BYTES = 64 << 10 };
 
 const char *folder_path(const char *path) {
     size_t length = strlen(WORKSPACE_GUEST_PATH);
@@ -42,92 +42,7 @@ int folder_open(int dir, const char *path, uint64_t flags) {
     return fd >= 0 ? fd : -errno;
 }
 
-/* The folder that a name lies in, made where it is not there; `leaf` is the rest of the name. */
-static int open_parent(int dir, const char *path, const char **leaf) {
-    char part[FOLDER_MAX_PATH_BYTES];
-    int parent = folder_open(dir, ".", O_PATH | O_DIRECTORY);
-    *leaf = path;
-    for (const char *slash = strchr(path, '/'); slash != NULL && parent >= 0;
-         slash = strchr(*leaf, '/')) {
-        (void)snprintf(part, sizeof part, "%.*s", (int)(slash - *leaf), *leaf);
-        int next = mkdirat(parent, part, 0755) == 0 || errno == EEXIST
-                       ? folder_open(parent, part, O_PATH | O_DIRECTORY)
-                       : -errno;
-        (void)close(parent);
-        parent = next;
-        *leaf = slash + 1;
-    }
-    return parent;
-}
-
-int folder_bytes(const char *name, const json_t *value, struct buffer *bytes, struct error *err) {
-    const char *text = json_string_value(value);
-    const json_t *encoded = json_object_get(value, "base64");
-    if (text != NULL) {
-        return buffer_append(bytes, text, json_string_length(value)) == 0
-                   ? 0
-                   : error_set(err, PA_INTERNAL, "files: out of memory");
-    }
-    if (!json_is_string(encoded) || json_object_size(value) != 1) {
-        return error_set(err, PA_INVALID_ARGUMENT,
-                         "files.%.100s: must be a string, or {\"base64\": STRING}", name);
-    }
-    size_t length = json_string_length(encoded), wrong;
-    bytes->data = malloc(length / 4 * 3 + 3);
-    if (bytes->data == NULL) return error_set(err, PA_INTERNAL, "files: out of memory");
-    bytes->capacity = length / 4 * 3 + 3;
-    ptrdiff_t size = base64_decode(json_string_value(encoded), length, bytes->data, &wrong);
-    if (size < 0) {
-        return error_set(err, PA_INVALID_ARGUMENT, "files.%.100s: not base64, at character %zu",
-                         name, wrong);
-    }
-    bytes->size = (size_t)size;
-    return 0;
-}
-
-int folder_write(int dir, const char *name, const struct buffer *bytes, bool replace,
-                 struct error *err) {
-    struct stat st;
-    const char *path = folder_path(name), *leaf;
-    if (path == NULL) {
-        return error_set(err, PA_INVALID_ARGUMENT,
-                         "files.%.100s: is no path beneath " WORKSPACE_GUEST_PATH
-                         ", at most %d folders deep",
-                         name, FOLDER_MAX_DEPTH);
-    }
-    _cleanup_(fd_closep) int parent = open_parent(dir, path, &leaf);
-    int result = parent < 0 ? parent : 0;
-    /* What is there may be open in a guest, or a link: it goes, and a new file takes its place. */
-    if (result == 0 && replace && fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        !S_ISDIR(st.st_mode) && unlinkat(parent, leaf, 0) != 0) {
-        result = -errno;
-    }
-    _cleanup_(fd_closep) int fd =
-        result == 0 ? folder_open(parent, leaf, O_WRONLY | O_CREAT | O_EXCL) : result;
-    if (result == 0) result = fd < 0 ? fd : fd_write_all(fd, bytes->data, bytes->size);
-    if (result == 0) return 0;
-    if (result == -EEXIST || result == -ENOTDIR || result == -EISDIR || result == -ELOOP)
-        return error_set(err, PA_INVALID_ARGUMENT, "files.%.100s: stands in the way of another",
-                         name);
-    return error_set_errno(err, PA_INTERNAL, -result, "files.%.100s", name);
-}
-
-int folder_fill(int dir, const json_t *files, bool replace, struct error *err) {
-    const char *name;
-    json_t *value;
-    if (json_object_size(files) > MAX_FILES)
-        return error_set(err, PA_INVALID_ARGUMENT, "files: at most %d", MAX_FILES);
-    json_object_foreach((json_t *)(uintptr_t)files, name, value) {
-        struct buffer bytes = {0};
-        int result = folder_bytes(name, value, &bytes, err);
-        if (result == 0) result = folder_write(dir, name, &bytes, replace, err);
-        buffer_fini(&bytes);
-        if (result != 0) return -1;
-    }
-    return 0;
-}
-
-int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, struct error *err) {
+int folder_file(int dir, const char *name, uint64_t most, struct error *err) {
     struct stat st;
     const char *path = folder_path(name);
     if (path == NULL) {
@@ -139,12 +54,18 @@ int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, st
     _cleanup_(fd_closep) int fd = folder_open(dir, path, O_RDONLY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         return error_set(err, PA_NOT_FOUND, "path: there is no file %.100s", name);
-    /* A running program may make it longer meanwhile: what was read decides. */
-    int result = (uint64_t)st.st_size > most ? -EFBIG : buffer_read_fd(bytes, fd, most);
-    if (result == -EFBIG)
+    if ((uint64_t)st.st_size > most)
         return error_set(err, PA_INVALID_ARGUMENT,
-                         "path: %.100s has more than the %zu bytes that can be read at once", name,
-                         most);
+                         "path: %.100s has more than the %llu bytes that can be read at once", name,
+                         (unsigned long long)most);
+    return steal_fd(&fd);
+}
+
+int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, struct error *err) {
+    _cleanup_(fd_closep) int fd = folder_file(dir, name, most, err);
+    if (fd < 0) return -1;
+    /* A running program may make it longer meanwhile: what was read decides. */
+    int result = buffer_read_fd(bytes, fd, most);
     return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "read %.100s", name);
 }
 
@@ -239,16 +160,23 @@ int folder_usage(int dir, uint64_t *bytes, uint64_t *names) {
     return result;
 }
 
-static int copy_bytes(int from, int to, const struct stat *st) {
-    if (ioctl(to, FICLONE, from) == 0) return 0;
-    off_t left = st->st_size;
-    while (left > 0) {
-        ssize_t put = copy_file_range(from, NULL, to, NULL, COPY_BYTES, 0);
-        if (put < 0 && errno == EINTR) continue;
-        if (put <= 0) return put == 0 ? 0 : -errno;
-        left -= put;
+bool folder_is_bare(int at, const char *path) {
+    struct stat st;
+    int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 && fstat(fd, &st) == 0 && st.st_size <= BARE_BYTES ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        fd_closep(&fd);
+        return false;
     }
-    return 0;
+    const struct dirent *entry = readdir(dir);
+    while (entry != NULL && is_dots(entry->d_name))
+        entry = readdir(dir);
+    (void)closedir(dir);
+    return entry == NULL;
+}
+
+static int copy_bytes(int from, int to) {
+    return ioctl(to, FICLONE, from) == 0 ? 0 : fd_copy_all(from, to);
 }
 
 static int copy_file(const struct folder_place *at, const struct stat *st) {
@@ -257,7 +185,7 @@ static int copy_file(const struct folder_place *at, const struct stat *st) {
     _cleanup_(fd_closep) int out = folder_open(at->to, at->name, O_WRONLY | O_CREAT | O_EXCL);
     if (out < 0) return out;
     const struct timespec times[2] = {st->st_atim, st->st_mtim};
-    int result = copy_bytes(in, out, st);
+    int result = copy_bytes(in, out);
     if (result == 0) (void)futimens(out, times);
     return result;
 }
@@ -336,8 +264,9 @@ static int empty_name(void *context, int dir, const char *name) {
 }
 
 /* What a run has linked to is not followed, and what is mounted stays. */
-static int empty(const char *path) {
-    _cleanup_(fd_closep) int top = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+static int empty(int at, const char *path) {
+    _cleanup_(fd_closep) int top =
+        openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct emptying e = {.top = top};
     int result = top >= 0 ? 0 : -errno;
     do {
@@ -352,14 +281,14 @@ static void tell(const char *path, int number) {
               {"error", strerror(number), 0});
 }
 
-void folder_empty(const char *path) {
-    int result = empty(path);
+void folder_empty(int at, const char *path) {
+    int result = empty(at, path);
     if (result != 0) tell(path, result < 0 ? -result : ENOTEMPTY);
 }
 
-void folder_remove(const char *path) {
-    int result = empty(path);
-    if (result == 0 && rmdir(path) != 0) result = -errno;
+void folder_remove(int at, const char *path) {
+    int result = empty(at, path);
+    if (result == 0 && unlinkat(at, path, AT_REMOVEDIR) != 0) result = -errno;
     if (result != 0) tell(path, result < 0 ? -result : ENOTEMPTY);
 }
 

@@ -24,15 +24,27 @@ int folder_open(int dir, const char *path, uint64_t flags);
  * for that. */
 int folder_bytes(const char *name, const json_t *value, struct buffer *bytes, struct error *err);
 
-/* Writes a file, and makes the folders that it lies in. One that is there is replaced only where
- * `replace` is set, and only if it is a file. -1 with `err`. */
-int folder_write(int dir, const char *name, const struct buffer *bytes, bool replace,
-                 struct error *err);
+/* How files of a request are written. */
+struct folder_put {
+    int staging;                     /* an empty folder of the same file system, nobody else's */
+    bool replace;                    /* files that are there already; never folders */
+    bool sync;                       /* it is on the disk before it is acknowledged */
+    uint64_t free_bytes, free_names; /* how far what is in the folder may grow */
+    int64_t bytes, names;            /* how far it has grown; folders that were made count, too */
+};
 
-/* All of `files`, {PATH: value}; at most 1,000. NULL: none. */
-int folder_fill(int dir, const json_t *files, bool replace, struct error *err);
+/* All of `files`, {PATH: value}, at most 1,000, and the folders that they lie in; NULL: none. They
+ * are written beside and moved in: on a failure (a full disk, a quota, a folder in the way) what
+ * was there is there. -1 with `err`. */
+int folder_fill(int dir, const json_t *files, struct folder_put *how, struct error *err);
+/* The same of one. */
+int folder_put(int dir, const char *name, const struct buffer *bytes, struct folder_put *how,
+               struct error *err);
 
-/* A file's bytes, at most `most` of them. -1 with `err`: PA_NOT_FOUND, PA_INVALID_ARGUMENT. */
+/* A regular file, opened to be read, of at most `most` bytes. -1 with `err`: PA_NOT_FOUND,
+ * PA_INVALID_ARGUMENT. */
+int folder_file(int dir, const char *name, uint64_t most, struct error *err);
+/* Its bytes. -1 likewise. */
 int folder_read(int dir, const char *name, size_t most, struct buffer *bytes, struct error *err);
 
 /* A name beneath a folder: it lies in `dir`, and its copy in `to` where one is made; `path`, from
@@ -56,6 +68,10 @@ json_t *folder_list(int dir);
  * than FOLDER_MAX_DEPTH, or another negative errno: what was counted until then. */
 int folder_usage(int dir, uint64_t *bytes, uint64_t *names);
 
+/* Whether there is surely nothing in it, by one look; false of a folder that was so full once that
+ * looking takes long. */
+bool folder_is_bare(int at, const char *path);
+
 /* Copies files, folders and links; where the file system can, without copying bytes. -1 with `err`.
  */
 int folder_copy(int from, int to, struct error *err);
@@ -64,10 +80,11 @@ int folder_copy(int from, int to, struct error *err);
  * with `err`. */
 int folder_move(int from, int to, struct error *err);
 
-/* Removes all that is in it, however deep; what cannot be removed is logged. */
-void folder_empty(const char *path);
+/* Removes all that is in it, however deep; `path` begins at the folder `at`, or AT_FDCWD. What
+ * cannot be removed is logged. */
+void folder_empty(int at, const char *path);
 
 /* Removes it, too. */
-void folder_remove(const char *path);
+void folder_remove(int at, const char *path);
 
 #endif

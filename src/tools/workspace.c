@@ -14,11 +14,12 @@
 #include <sys/stat.h>
 
 /* A folder within the run's, with files in it. */
-static int fill(const char *path, const json_t *files, struct error *err) {
+static int fill(const char *path, int top, const json_t *files, struct error *err) {
     if (mkdir(path, 0755) != 0) return error_set_errno(err, PA_INTERNAL, errno, "make %s", path);
     _cleanup_(fd_closep) int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) return error_set_errno(err, PA_INTERNAL, errno, "files: %s", path);
-    return folder_fill(dir, files, false, err);
+    struct folder_put how = {.staging = top, .free_bytes = UINT64_MAX, .free_names = UINT64_MAX};
+    return folder_fill(dir, files, &how, err);
 }
 
 int workspace_make(struct workspace *w, const json_t *files, bool output, struct error *err) {
@@ -37,14 +38,16 @@ int workspace_make(struct workspace *w, const json_t *files, bool output, struct
         free(steal_ptr(w->path));
         return -1;
     }
-    if (files != NULL) {
+    _cleanup_(fd_closep) int top = open(w->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (top < 0) result = error_set_errno(err, PA_INTERNAL, errno, "files: open %s", w->path);
+    if (files != NULL && result == 0) {
         (void)snprintf(w->workspace, sizeof w->workspace, "%.480s%s", w->path,
                        WORKSPACE_GUEST_PATH);
-        result = fill(w->workspace, files, err);
+        result = fill(w->workspace, top, files, err);
     }
     if (output && result == 0) {
         (void)snprintf(w->output, sizeof w->output, "%.480s%s", w->path, OUTPUT_GUEST_PATH);
-        result = fill(w->output, NULL, err);
+        result = fill(w->output, top, NULL, err);
     }
     if (result != 0) workspace_remove(w);
     return result;
@@ -142,7 +145,7 @@ int workspace_add_artifacts_of(const char *folder, json_t *result) {
 
 void workspace_remove(struct workspace *w) {
     if (w->path == NULL) return;
-    folder_remove(w->path);
+    folder_remove(AT_FDCWD, w->path);
     free(w->path);
     *w = (struct workspace){.path = NULL};
 }

@@ -567,3 +567,34 @@ def test_forged_answers(session, code):
     for _ in range(2):  # what it has done to its own interpreter, it has to live with
         assert session.run("1", execution_timeout_ms=5000)["session_state"] in ("kept", "unchanged")
     assert session.api.open().value("1 + 1") == "2"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MiB."""
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", tmp_path], check=False).returncode != 0:
+        pytest.skip("needs to mount a file system")
+    yield tmp_path
+    subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+def test_a_full_disk_costs_no_file_that_was_acknowledged(small_disk, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("full")
+    server = Server(folder, http=True, env={"POLYAGENT_SESSIONS_DIR": str(small_disk / "sessions")})
+    try:
+        session = Api(server).open()
+        path = f"/sessions/{session.id}/files/"
+        assert session.api.raw("PUT", path + "keep.txt", b"keep me")[0] == 200
+        session.run("import os\nf = os.open('fill', os.O_WRONLY | os.O_CREAT)\ntry:\n    while True: os.write(f, b'z' * 65536)\nexcept OSError as e: print(e)")
+        status, answer = session.api.raw("PUT", path + "keep.txt", b"replaced " * 50000)
+        assert status == 500 and b"No space left" in answer
+        assert session.api.raw("PUT", path + "new.txt", b"x" * 50000)[0] == 500
+        assert session("files", 500, files={"keep.txt": "y", "more/a.txt": "x" * 50000})["status"] == "INTERNAL"
+        assert session.run("1", 500, files={"keep.txt": "y", "more/a.txt": "x" * 50000})["status"] == "INTERNAL"
+        assert session.api.raw("GET", path + "keep.txt") == (200, b"keep me")
+        names = [f["path"] for f in json.loads(session.api.raw("GET", f"/sessions/{session.id}/files")[1])["files"]]
+        assert names == ["fill", "keep.txt"]
+        assert session.value("os.ftruncate(f, 0)\nos.unlink('fill')\nopen('keep.txt').read()") == "'keep me'"
+        assert session.api.raw("PUT", path + "keep.txt", b"replaced " * 50)[0] == 200
+    finally:
+        server.stop()

@@ -73,4 +73,5 @@ CHECKS = [
     ("an answer is counted before it is parsed", "src/tools/result.c", "json_scan_is_within((const char *)bytes.data, bytes.size, ANSWER_VALUES, ANSWER_DEPTH))", "true)", ["result"]),
     ("an output is read to its limit", "src/tools/result.c", "*more = (uint64_t)st.st_size > most;", "", ["result"]),
     ("an answer's files are what they say", "src/tools/result.c", "artifact_is_sound(file)", "json_is_object(file)", ["tests/hostile/test_forgery.py -k names"]),
+    ("files of a request come all or none", "src/tools/folder_put.c", "if (result == 0) result = check_room(p, err);", "", ["folder"]),
 ]

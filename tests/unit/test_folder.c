@@ -41,18 +41,94 @@ static struct place make(void) {
 static void end(struct place *p) {
     struct stat st;
     (void)close(p->dir);
-    folder_empty(p->inside);
+    folder_empty(AT_FDCWD, p->inside);
     assert_int_equal(stat(p->secret, &st), 0); /* it is there, and as it was */
     assert_int_equal(st.st_size, 6);
-    folder_remove(p->root);
+    folder_remove(AT_FDCWD, p->root);
     assert_int_not_equal(stat(p->root, &st), 0);
+}
+
+/* How files are put, with room for so much. */
+static struct folder_put how_to(const struct place *p, uint64_t free_bytes, uint64_t free_names) {
+    char path[96];
+    (void)snprintf(path, sizeof path, "%s/staging", p->root);
+    assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+    return (struct folder_put){.staging = open(path, O_RDONLY | O_DIRECTORY),
+                               .replace = true,
+                               .sync = true,
+                               .free_bytes = free_bytes,
+                               .free_names = free_names};
 }
 
 static enum pa_status put(const struct place *p, const char *name, const char *text, bool replace) {
     struct buffer bytes = {.data = (uint8_t *)(uintptr_t)text, .size = strlen(text)};
+    struct folder_put how = how_to(p, UINT64_MAX, UINT64_MAX);
     struct error err = {0};
-    (void)folder_write(p->dir, name, &bytes, replace, &err);
+    how.replace = replace;
+    (void)folder_put(p->dir, name, &bytes, &how, &err);
+    (void)close(how.staging);
     return err.code;
+}
+
+static int fill(const struct place *p, struct folder_put *how, const char *json) {
+    struct error err = {0};
+    json_t *files = json_loads(json, 0, NULL);
+    assert_non_null(files);
+    int result = folder_fill(p->dir, files, how, &err);
+    assert_true(result == 0 || err.text[0] != 0);
+    json_decref(files);
+    return result;
+}
+
+static bool holds(const struct place *p, const char *name, const char *text) {
+    struct buffer bytes = {0};
+    struct error err = {0};
+    bool same = folder_read(p->dir, name, 1000, &bytes, &err) == 0 && bytes.size == strlen(text) &&
+                memcmp(bytes.data, text, bytes.size) == 0;
+    buffer_fini(&bytes);
+    return same;
+}
+
+static void test_files_come_all_or_none(void **state) {
+    struct place p = make();
+    struct folder_put how = how_to(&p, 100, 6);
+    uint64_t bytes, names;
+    (void)state;
+    assert_int_equal(fill(&p, &how, "{\"a\": \"one\", \"d/b\": \"two\"}"), 0);
+    assert_int_equal(how.bytes, 6);
+    assert_int_equal(how.names, 3); /* a folder is a name as well */
+    static const char *const refused[] = {
+        "{\"a\": \"new\", \"e/f/g\": \"x\", \"d\": \"a folder\"}",
+        "{\"a\": \"new\", \"e/f/g\": \"x\", \"e/f\": \"y\"}",
+        "{\"a\": \"new\", \"e/f/g\": \"x\", \"../out\": \"y\"}",
+        "{\"a\": \"new\", \"e/f/g\": \"x\", \"h\": {\"base64\": \"!\"}}",
+        "{\"a\": \"new\", \"e/f/g\": \"x\", \"up/h\": \"y\"}",
+        "{\"a\": \"new\", \"e/1/2/3/4\": \"x\", \"f/1\": \"too many names\"}",
+        "{\"a\": \"new\", \"b\": \"0123456789012345678901234567890123456789012345678901234567890"
+        "123456789012345678901234567890123456789x\"}"};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        assert_int_equal(fill(&p, &how, refused[i]), -1);
+        assert_true(holds(&p, "a", "one"));
+        assert_int_equal(folder_usage(p.dir, &bytes, &names), 0);
+        assert_int_equal(names, 5); /* with "link" and "up" */
+        assert_true(folder_usage(how.staging, &bytes, &names) == 0 && names == 0);
+    }
+    assert_int_equal(fill(&p, &how, "{\"a\": \"longer\", \"d/b\": \"\"}"), 0);
+    assert_int_equal(how.bytes, 0);
+    assert_int_equal(how.names, 0);
+    assert_true(holds(&p, "a", "longer") && holds(&p, "d/b", ""));
+    (void)close(how.staging);
+    end(&p);
+}
+
+static void test_nothing_in_it(void **state) {
+    struct place p = make();
+    (void)state;
+    assert_false(folder_is_bare(AT_FDCWD, p.inside));
+    folder_empty(AT_FDCWD, p.inside);
+    assert_true(folder_is_bare(AT_FDCWD, p.inside));
+    assert_false(folder_is_bare(AT_FDCWD, "/nonexistent"));
+    end(&p);
 }
 
 static void test_paths(void **state) {
@@ -208,6 +284,8 @@ static void test_moves(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_paths),
+                                       cmocka_unit_test(test_files_come_all_or_none),
+                                       cmocka_unit_test(test_nothing_in_it),
                                        cmocka_unit_test(test_the_deepest_path),
                                        cmocka_unit_test(test_writing_and_reading),
                                        cmocka_unit_test(test_links_lead_nowhere),
