@@ -9,4 +9,7 @@
  * object's key out when memory ends just there, and goes on. */
 char *json_text(const json_t *value, size_t flags);
 
+/* A string, even of what is no UTF-8 (base/text.h); NULL: out of memory. */
+json_t *json_of_text(const char *text);
+
 #endif

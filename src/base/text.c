@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char replacement[] = "\xef\xbf\xbd";
@@ -96,8 +97,17 @@ size_t text_show(char *out, size_t room, const void *data, size_t size, enum tex
     return used;
 }
 
-/* Bytes at the end that begin a character which was cut off. */
-static size_t cut_off(const uint8_t *text, size_t size) {
+char *text_shown(const void *data, size_t size, enum text_lines lines) {
+    enum { MOST = 4 }; /* bytes of each: \x1b */
+    size_t room;
+    if (__builtin_mul_overflow(size, MOST, &room) || __builtin_add_overflow(room, 1, &room))
+        return NULL;
+    char *out = malloc(room);
+    if (out != NULL) (void)text_show(out, room, data, size, lines);
+    return out;
+}
+
+size_t text_cut_off(const uint8_t *text, size_t size) {
     for (size_t back = 1; back <= 3 && back <= size; back++) {
         uint8_t byte = text[size - back];
         size_t length = byte < 0xc2 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : byte < 0xf5 ? 4 : 1;
@@ -110,7 +120,7 @@ void text_tidy(char *text, size_t room, enum text_lines lines) {
     char copy[TEXT_TIDY_BYTES];
     size_t size = strnlen(text, room - 1), at = 0;
     assert(room > 0 && room <= sizeof copy); /* else `copy` would be overrun */
-    size -= cut_off((const uint8_t *)text, size);
+    size -= text_cut_off((const uint8_t *)text, size);
     text[size] = 0;
     while (at < size && text[at] >= ' ' && text[at] < 0x7f) /* of ASCII, nearly always */
         at++;

@@ -16,6 +16,9 @@ enum { TEXT_TIDY_BYTES = 8192 };
  * none: not all interfaces can carry one. */
 size_t text_character(const uint8_t *at, size_t left);
 
+/* How many bytes at the end of a text begin a character that more bytes could complete. */
+size_t text_cut_off(const uint8_t *text, size_t size);
+
 /* Whether the character of `length` bytes at `at` is one of those that are made visible, a line end
  * among them; `code` gets its number then. */
 bool text_controls(const uint8_t *at, size_t length, unsigned *code);
@@ -29,6 +32,9 @@ enum text_lines {
  * NUL: what is no UTF-8 as U+FFFD, characters that control as above. Returns the bytes before the
  * NUL. `room` > 0. */
 size_t text_show(char *out, size_t room, const void *data, size_t size, enum text_lines lines);
+
+/* The same, whole, in new memory, for the caller to free(); NULL when memory runs out. */
+char *text_shown(const void *data, size_t size, enum text_lines lines);
 
 /* The same in place, for a text that ends with a NUL in an array of `room` bytes, at most
  * TEXT_TIDY_BYTES. */

@@ -72,6 +72,10 @@ void cli_run_fini(struct cli_run *run);
 /* Takes one of CLI_RUN_OPTIONS; 0, or an exit code after an error message. */
 int cli_run_option(struct cli_run *run, int option, const char *value);
 
+/* A result's message in the words of the command line: where it tells to raise a limit by its name
+ * in the contract, `out` gets the option's. */
+void cli_message(const char *message, char *out, size_t room);
+
 /* The exit code for a result. */
 int cli_exit_code(const struct pa_result *result);
 

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "base/text.h"
 #include "config/config.h"
 
 #include <errno.h>
@@ -12,11 +13,14 @@
 
 int cli_fail(const char *format, ...) {
     va_list args;
+    char *text = NULL, *shown = NULL;
     va_start(args, format);
-    (void)fputs("polyagent: ", stderr);
-    (void)vfprintf(stderr, format, args);
-    (void)fputc('\n', stderr);
+    int length = vasprintf(&text, format, args);
     va_end(args);
+    if (length >= 0) shown = text_shown(text, (size_t)length, TEXT_LINES);
+    (void)fprintf(stderr, "polyagent: %s\n", shown != NULL ? shown : "out of memory");
+    free(shown);
+    if (length >= 0) free(text);
     return CLI_EXIT_FAILURE;
 }
 

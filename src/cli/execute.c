@@ -29,6 +29,23 @@ int cli_exit_code(const struct pa_result *result) {
     }
 }
 
+void cli_message(const char *message, char *out, size_t room) {
+    static const char *const options[][2] = {
+        {"execution_timeout_ms", "--timeout"},    {"cpu_time_ms", "--cpu-time"},
+        {"memory_limit_bytes", "--memory"},       {"max_fuel", "--fuel"},
+        {"output_limit_bytes", "--output-limit"}, {"max_module_bytes", "--max-module"}};
+    const char *at = strstr(message, "raise ");
+    (void)snprintf(out, room, "%s", message);
+    if (at == NULL) return;
+    at += strlen("raise ");
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        size_t length = strlen(options[i][0]);
+        if (strncmp(at, options[i][0], length) == 0)
+            (void)snprintf(out, room, "%.*s%s%s", (int)(at - message), message, options[i][1],
+                           at + length);
+    }
+}
+
 static void print_stats_json(const struct pa_result *r) {
     json_t *all = result_json(r);
     char *text = all != NULL ? json_text(all, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
@@ -53,7 +70,7 @@ static void print_stats(const struct pa_result *r) {
 static int read_module(struct buffer *bytes, const struct pa_limits *limits, struct error *err) {
     int result = buffer_read_fd(bytes, STDIN_FILENO, limits->max_module_bytes);
     if (result == -EFBIG) {
-        return error_set(err, PA_MODULE_TOO_LARGE, "WASM module too large: raise --max-module");
+        return error_set(err, PA_MODULE_TOO_LARGE, "WASM module too large: raise max_module_bytes");
     }
     return result == 0 ? 0
                        : error_set_errno(err, PA_INTERNAL, -result, "read the module from stdin");
@@ -145,7 +162,9 @@ int cli_perform(const struct cli_work *work,
 static int report(void *context, const struct pa_result *result) {
     const struct cli_run *run = context;
     if (result->message != NULL) {
-        (void)cli_fail("%s%s", result->status == PA_TRAP ? "Trap: " : "", result->message);
+        char message[sizeof((struct pa_error *)NULL)->message];
+        cli_message(result->message, message, sizeof message);
+        (void)cli_fail("%s%s", result->status == PA_TRAP ? "Trap: " : "", message);
         if (result->backtrace != NULL) (void)fputs(result->backtrace, stderr);
     }
     if (run->stats == CLI_STATS_JSON) print_stats_json(result);

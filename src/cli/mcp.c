@@ -44,9 +44,15 @@ struct stdio {
 
 /* Takes over `message`. */
 static void send_message(struct stdio *s, json_t *message) {
-    char *text = message != NULL ? json_text(message, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    static const char no_memory[] = "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,"
+                                    "\"message\":\"out of memory\"}}\n";
+    if (message == NULL) return;
+    char *text = json_text(message, JSON_COMPACT | JSON_REAL_PRECISION(6));
     json_decref(message);
-    if (text == NULL) return; /* nothing, or memory is out: the client's patience ends it */
+    if (text == NULL) {
+        if (fd_write_all(STDOUT_FILENO, no_memory, sizeof no_memory - 1) != 0) s->ending = true;
+        return;
+    }
     size_t length = strlen(text);
     text[length] = '\n'; /* in the place of the NUL */
     if (fd_write_all(STDOUT_FILENO, text, length + 1) != 0) s->ending = true;

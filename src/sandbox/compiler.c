@@ -158,10 +158,8 @@ int compiler_listen(struct compiler *compiler) {
     char chunk[256];
     ssize_t got = read(compiler->report_fd, chunk, sizeof chunk);
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) return 1;
-    for (ssize_t i = 0; i < got && compiler->used < COMPILER_REPORT_BYTES - 1; i++) {
-        bool odd = (unsigned char)chunk[i] < ' ' || chunk[i] == 127; /* text of a stranger */
-        compiler->text[compiler->used++] = odd ? '?' : chunk[i];
-    }
+    for (ssize_t i = 0; i < got && compiler->used < COMPILER_REPORT_BYTES - 1; i++)
+        compiler->text[compiler->used++] = chunk[i]; /* a stranger's: error_set() tidies it */
     return got > 0;
 }
 

@@ -11,9 +11,10 @@
 
 static int check_size(uint64_t size, uint64_t max_bytes, struct error *err) {
     if (size > max_bytes) {
-        return error_set(err, PA_MODULE_TOO_LARGE,
-                         "WASM module too large: %llu bytes, allowed are %llu; raise --max-module",
-                         (unsigned long long)size, (unsigned long long)max_bytes);
+        return error_set(
+            err, PA_MODULE_TOO_LARGE,
+            "WASM module too large: %llu bytes, allowed are %llu; raise max_module_bytes",
+            (unsigned long long)size, (unsigned long long)max_bytes);
     }
     if (size == 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: it is empty");
     return 0;

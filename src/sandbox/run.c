@@ -1,6 +1,7 @@
 #include "sandbox/run.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "sandbox/coredump.h"
 #include "sandbox/profile.h"
 #include "sandbox/reactor.h"
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 
 enum { MAX_INSTANCES = 1, MAX_TABLES = 16, MAX_MEMORIES = 1, MAX_FRAMES = 64 };
+enum { NAME_BYTES = 201 }; /* of a name of the module's, in a message */
 
 struct run { /* one in progress */
     struct engine *engine;
@@ -31,6 +33,7 @@ static void verdict(struct run_report *report, enum pa_status status, const char
     report->status = status;
     (void)vsnprintf(report->message, sizeof report->message, format, args);
     va_end(args);
+    text_tidy(report->message, sizeof report->message, TEXT_ONE_LINE);
 }
 
 static const char *trap_name(wasmtime_trap_code_t code) {
@@ -48,14 +51,15 @@ static const char *trap_name(wasmtime_trap_code_t code) {
     }
 }
 
-/* One frame a line, "#0 name (function 12) at 0x3f", innermost first. */
+/* One frame a line, "#0 name (function 12) at 0x3f", innermost first; no name makes a line. */
 static void write_backtrace(const wasm_frame_vec_t *frames, char *out, size_t size) {
     size_t at = 0;
     for (size_t i = 0; i < frames->size && i < MAX_FRAMES && at + 1 < size; i++) {
         const wasm_name_t *name = wasmtime_frame_func_name(frames->data[i]);
-        int length = name != NULL && name->size < 200 ? (int)name->size : 0;
-        int put = snprintf(out + at, size - at, "#%zu %.*s (function %u) at 0x%zx\n", i,
-                           length > 0 ? length : 1, length > 0 ? name->data : "?",
+        char shown[NAME_BYTES] = "?";
+        if (name != NULL && name->size > 0)
+            (void)text_show(shown, sizeof shown, name->data, name->size, TEXT_ONE_LINE);
+        int put = snprintf(out + at, size - at, "#%zu %s (function %u) at 0x%zx\n", i, shown,
                            wasm_frame_func_index(frames->data[i]),
                            wasm_frame_module_offset(frames->data[i]));
         if (put < 0 || (size_t)put >= size - at) {
@@ -83,7 +87,8 @@ static void judge_trap(struct run *run, wasm_trap_t *trap) {
         verdict(report, PA_TRAP, "%.*s", (int)(text.size < 900 ? text.size : 900), text.data);
         wasm_byte_vec_delete(&text);
     } else if (code == WASMTIME_TRAP_CODE_OUT_OF_FUEL) {
-        verdict(report, PA_FUEL_EXHAUSTED, "Fuel exhausted: all %llu units are used; raise --fuel",
+        verdict(report, PA_FUEL_EXHAUSTED,
+                "Fuel exhausted: all %llu units are used; raise max_fuel",
                 (unsigned long long)run->job->limits.max_fuel);
         return;
     } else if (code == WASMTIME_TRAP_CODE_INTERRUPT) {
@@ -91,7 +96,8 @@ static void judge_trap(struct run *run, wasm_trap_t *trap) {
         return;
     } else if (run->engine->memory_refused) {
         verdict(report, PA_MEMORY_LIMIT,
-                "Memory limit exceeded: more than %llu bytes were needed (then: %s)",
+                "Memory limit exceeded: more than %llu bytes were needed (then: %s); raise "
+                "memory_limit_bytes",
                 (unsigned long long)run->job->limits.memory_limit_bytes, trap_name(code));
     } else {
         verdict(report, PA_TRAP, "%s", trap_name(code));
@@ -118,7 +124,8 @@ static void judge_exit(struct run *run, uint32_t code) {
     if (code != 0 && report->exit_code == 0) report->exit_code = 1; /* 256 is no success */
     if (code != 0 && run->engine->memory_refused) {
         verdict(report, PA_MEMORY_LIMIT,
-                "Memory limit exceeded: more than %llu bytes were needed (exit code %d)",
+                "Memory limit exceeded: more than %llu bytes were needed (exit code %d); raise "
+                "memory_limit_bytes",
                 (unsigned long long)run->job->limits.memory_limit_bytes, report->exit_code);
         return;
     }
@@ -130,11 +137,12 @@ static void judge(struct run *run, wasm_trap_t *trap) {
     case WASI_STOP_EXIT: judge_exit(run, wasi_exit_code(run->wasi)); break;
     case WASI_STOP_DEADLINE:
         verdict(run->report, PA_TIMEOUT,
-                "Execution timeout: %llu ms of wall time have passed; raise --timeout",
+                "Execution timeout: %llu ms of wall time have passed; raise execution_timeout_ms",
                 (unsigned long long)run->job->limits.execution_timeout_ms);
         break;
     case WASI_STOP_OUTPUT_LIMIT:
-        verdict(run->report, PA_OUTPUT_LIMIT, "Output limit exceeded: more than %llu bytes on %s",
+        verdict(run->report, PA_OUTPUT_LIMIT,
+                "Output limit exceeded: more than %llu bytes on %s; raise output_limit_bytes",
                 (unsigned long long)run->job->limits.output_limit_bytes,
                 run->report->output[0].truncated ? "stdout" : "stderr");
         break;
@@ -154,7 +162,8 @@ static void judge_setup(struct run *run, wasmtime_error_t *error) {
     engine_error_text(error, text, sizeof text);
     if (run->engine->memory_refused) {
         verdict(run->report, PA_MEMORY_LIMIT,
-                "Memory limit exceeded: the module starts with more than %llu bytes",
+                "Memory limit exceeded: the module starts with more than %llu bytes; raise "
+                "memory_limit_bytes",
                 (unsigned long long)run->job->limits.memory_limit_bytes);
     } else {
         verdict(run->report, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
@@ -268,11 +277,13 @@ static bool check_imports(struct run *run, const wasmtime_module_t *module) {
         ok = wasmtime_linker_get(run->engine->linker, wasmtime_store_context(run->store),
                                  from->data, from->size, name->data, name->size, &found);
         if (!ok) {
+            char from_text[NAME_BYTES / 2], name_text[NAME_BYTES / 2];
+            (void)text_show(from_text, sizeof from_text, from->data, from->size, TEXT_ONE_LINE);
+            (void)text_show(name_text, sizeof name_text, name->data, name->size, TEXT_ONE_LINE);
             verdict(run->report, PA_INVALID_MODULE,
-                    "Invalid WASM module: it imports %.*s.%.*s, which does not exist here; "
+                    "Invalid WASM module: it imports %s.%s, which does not exist here; "
                     "only wasi_snapshot_preview1 does",
-                    (int)(from->size < 100 ? from->size : 100), from->data,
-                    (int)(name->size < 100 ? name->size : 100), name->data);
+                    from_text, name_text);
         }
     }
     wasm_importtype_vec_delete(&imports);
@@ -417,7 +428,8 @@ int run_resume(struct run *run, const struct run_setup *setup, struct error *err
     if (memory != NULL) setup->report->peak_memory_bytes = memory->size_bytes;
     if (memory != NULL && memory->size_bytes > run->engine->memory_limit_bytes) {
         return error_set(err, PA_MEMORY_LIMIT,
-                         "Memory limit exceeded: the interpreter itself needs %llu bytes",
+                         "Memory limit exceeded: the interpreter itself needs %llu bytes; raise "
+                         "memory_limit_bytes",
                          (unsigned long long)memory->size_bytes);
     }
     if (run->engine->variant & ENGINE_FUEL) {

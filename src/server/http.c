@@ -17,6 +17,10 @@ enum { BEHIND_BYTES = 1 << 20, EVENT_BLOCK_BYTES = 32 << 10 };
 /* Of all bodies that are on their way. */
 #define ALL_BODIES_BYTES ((size_t)1 << 30)
 
+/* What is said when there is no memory to say more. */
+static const char no_memory[] = "{\"status\":\"INTERNAL\",\"exit_code\":0,\"error\":{\"code\":"
+                                "\"INTERNAL\",\"message\":\"out of memory\",\"backtrace\":\"\"}}";
+
 unsigned http_status_of(enum pa_status status) {
     switch (status) {
     case PA_MODULE_TOO_LARGE: return MHD_HTTP_CONTENT_TOO_LARGE;
@@ -73,7 +77,10 @@ enum MHD_Result http_send_text(struct request *r, unsigned status, const char *t
 enum MHD_Result http_send_json(struct request *r, unsigned status, json_t *value) {
     char *text = value != NULL ? json_text(value, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(value);
-    return http_send_text(r, status, "application/json", text);
+    if (text != NULL) return http_send_text(r, status, "application/json", text);
+    return queue(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "application/json", NULL,
+                 MHD_create_response_from_buffer(sizeof no_memory - 1, (void *)(uintptr_t)no_memory,
+                                                 MHD_RESPMEM_PERSISTENT));
 }
 
 enum MHD_Result http_send_empty(struct request *r, unsigned status) {
@@ -215,16 +222,30 @@ enum MHD_Result http_stream(struct request *r, void (*end)(void *), void *operat
     return queue(r, MHD_HTTP_OK, "text/event-stream", NULL, response);
 }
 
+/* All of it, or nothing: false. */
+static bool add_event(struct request *r, const char *event, const char *text) {
+    size_t before = r->pending.size;
+    if ((event == NULL || (buffer_append(&r->pending, "event: ", 7) == 0 &&
+                           buffer_append(&r->pending, event, strlen(event)) == 0 &&
+                           buffer_append(&r->pending, "\n", 1) == 0)) &&
+        buffer_append(&r->pending, "data: ", 6) == 0 &&
+        buffer_append(&r->pending, text, strlen(text)) == 0 &&
+        buffer_append(&r->pending, "\n\n", 2) == 0) {
+        return true;
+    }
+    r->pending.size = before;
+    return false;
+}
+
 void http_stream_event(struct request *r, const char *event, json_t *data) {
-    char *text = data != NULL ? json_text(data, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    bool last = event != NULL && strcmp(event, "result") == 0;
+    char *text = data != NULL && !(last && r->lossy)
+                     ? json_text(data, JSON_COMPACT | JSON_REAL_PRECISION(6))
+                     : NULL;
     json_decref(data);
-    if (text == NULL ||
-        (event != NULL && (buffer_append(&r->pending, "event: ", 7) != 0 ||
-                           buffer_append(&r->pending, event, strlen(event)) != 0 ||
-                           buffer_append(&r->pending, "\n", 1) != 0)) ||
-        buffer_append(&r->pending, "data: ", 6) != 0 ||
-        buffer_append(&r->pending, text, strlen(text)) != 0 ||
-        buffer_append(&r->pending, "\n\n", 2) != 0) {
+    const char *told = text == NULL && last ? no_memory : text;
+    if (told == NULL || !add_event(r, event, told)) {
+        r->lossy = true;
         log_event(LOG_ERROR, "http", "an event is lost: out of memory",
                   {"request_id", r->caller.request_id, 0});
     }

@@ -53,6 +53,7 @@ struct request {
     struct buffer pending; /* owned; events on their way */
     size_t sent;           /* of pending */
     bool ended, sleeping, paused;
+    bool lossy;            /* an event could not be sent: the result says so */
     struct buffer held[2]; /* owned; beginnings of characters */
 };
 
@@ -73,8 +74,9 @@ void http_finish_bytes(struct request *r, struct buffer *bytes);
 
 /* The answer is a stream of events (text/event-stream, WHATWG HTML section 9.2). */
 enum MHD_Result http_stream(struct request *r, void (*cancel)(void *), void *operation);
-/* Takes over `data`. `r->paused` becomes true when the client has fallen behind, and false when it
- * has caught up: then `r->resume` (may be NULL) is called. */
+/* Takes over `data`; NULL is one for which there was no memory. An event "result" always comes:
+ * where another was lost, it says that memory ran out. `r->paused` becomes true when the client has
+ * fallen behind, and false when it has caught up: then `r->resume` (may be NULL) is called. */
 void http_stream_event(struct request *r, const char *event, json_t *data);
 void http_stream_end(struct request *r);
 

@@ -21,6 +21,7 @@ enum { SCOPE_BYTES = 96, LIST_TTL_MS = 300000 };
 struct mcp {
     struct service *service;
     TAILQ_HEAD(call_list, mcp_call) calls;
+    json_t *no_memory; /* owned; an answer made ahead */
 };
 
 struct mcp_call {
@@ -43,7 +44,10 @@ struct mcp *mcp_new(struct service *service) {
     if (mcp == NULL) return NULL;
     mcp->service = service;
     TAILQ_INIT(&mcp->calls);
-    return mcp;
+    mcp->no_memory = mcp_error(NULL, MCP_INTERNAL_ERROR, "out of memory", NULL);
+    if (mcp->no_memory != NULL) return mcp;
+    free(mcp);
+    return NULL;
 }
 
 void mcp_free(struct mcp *mcp) {
@@ -51,6 +55,7 @@ void mcp_free(struct mcp *mcp) {
     struct mcp_call *call;
     while ((call = TAILQ_FIRST(&mcp->calls)) != NULL)
         mcp_cancel(call);
+    json_decref(mcp->no_memory);
     free(mcp);
 }
 
@@ -74,12 +79,28 @@ void mcp_pause(struct mcp_call *call, bool paused) {
 }
 
 json_t *mcp_error(const json_t *id, enum mcp_error code, const char *message, json_t *data) {
-    json_t *error = json_pack("{s:i, s:s, s:o*}", "code", code, "message", message, "data", data);
+    json_t *error =
+        json_pack("{s:i, s:o, s:o*}", "code", code, "message", json_of_text(message), "data", data);
     return json_pack("{s:s, s:O?, s:o}", "jsonrpc", "2.0", "id", id, "error", error);
 }
 
-static json_t *respond(const json_t *id, json_t *result) {
-    return json_pack("{s:s, s:O, s:o}", "jsonrpc", "2.0", "id", id, "result", result);
+/* A request is always answered: without memory for the answer, by what was made ahead. */
+static json_t *whole(const struct mcp *mcp, const json_t *id, json_t *answer) {
+    if (answer != NULL) return answer;
+    json_t *error = json_pack("{s:s, s:O?, s:O}", "jsonrpc", "2.0", "id", id, "error",
+                              json_object_get(mcp->no_memory, "error"));
+    return error != NULL ? error : json_incref(mcp->no_memory);
+}
+
+static json_t *refuse(const struct mcp *mcp, const json_t *id, enum mcp_error code,
+                      const char *message, json_t *data) {
+    return whole(mcp, id, mcp_error(id, code, message, data));
+}
+
+static json_t *respond(const json_t *id, json_t *result) { /* NULL: out of memory */
+    return result != NULL
+               ? json_pack("{s:s, s:O, s:o}", "jsonrpc", "2.0", "id", id, "result", result)
+               : NULL;
 }
 
 /* What each result of the later kind has. */
@@ -145,43 +166,51 @@ static json_t *list_tools(const struct mcp *mcp, bool per_request) {
     return result;
 }
 
-static void add_text(json_t *content, const json_t *text) {
-    if (json_string_length(text) > 0)
-        (void)json_array_append_new(content, json_pack("{s:s, s:O}", "type", "text", "text", text));
+/* -1: out of memory. */
+static int add_text(json_t *content, const json_t *text) {
+    return json_string_length(text) == 0
+               ? 0
+               : json_array_append_new(content,
+                                       json_pack("{s:s, s:O}", "type", "text", "text", text));
 }
 
-/* Images among the files that the run left. */
-static void add_images(json_t *content, const json_t *artifacts) {
+/* Images among the files that the run left. -1: out of memory. */
+static int add_images(json_t *content, const json_t *artifacts) {
     size_t index;
     json_t *file;
     json_array_foreach((json_t *)(uintptr_t)artifacts, index, file) {
         const char *mime = json_string_value(json_object_get(file, "mime"));
         if (mime == NULL || strncmp(mime, "image/", 6) != 0) continue;
-        (void)json_array_append_new(content, json_pack("{s:s, s:O, s:s}", "type", "image", "data",
-                                                       json_object_get(file, "bytes_base64"),
-                                                       "mimeType", mime));
+        json_t *image = json_pack("{s:s, s:O, s:s}", "type", "image", "data",
+                                  json_object_get(file, "bytes_base64"), "mimeType", mime);
+        if (json_array_append_new(content, image) != 0) return -1;
     }
+    return 0;
 }
 
-/* A run's result (taken over) as that of tools/call. */
+/* A run's result (taken over) as that of tools/call; NULL: out of memory. */
 static json_t *call_result(json_t *run, bool per_request) {
     json_t *content = json_array();
     const char *status = json_string_value(json_object_get(run, "status"));
     bool failed = status == NULL || strcmp(status, "OK") != 0 ||
                   json_integer_value(json_object_get(run, "exit_code")) != 0;
+    bool lost = run == NULL;
     if (json_object_get(run, "usage") == NULL) { /* no run's: a session's affairs */
         char *text = json_text(run, JSON_COMPACT);
-        if (text != NULL)
-            (void)json_array_append_new(content,
-                                        json_pack("{s:s, s:s}", "type", "text", "text", text));
+        lost = text == NULL || json_array_append_new(content, json_pack("{s:s, s:s}", "type",
+                                                                        "text", "text", text)) != 0;
         free(text);
         failed = status == NULL || strcmp(status, "OK") != 0;
     }
-    add_text(content, json_object_get(run, "stdout"));
-    add_text(content, json_object_get(run, "stderr"));
-    add_text(content, json_object_get(run, "result"));
-    add_text(content, json_object_get(json_object_get(run, "error"), "message"));
-    add_images(content, json_object_get(run, "artifacts"));
+    if (lost || add_text(content, json_object_get(run, "stdout")) != 0 ||
+        add_text(content, json_object_get(run, "stderr")) != 0 ||
+        add_text(content, json_object_get(run, "result")) != 0 ||
+        add_text(content, json_object_get(json_object_get(run, "error"), "message")) != 0 ||
+        add_images(content, json_object_get(run, "artifacts")) != 0) {
+        json_decref(content);
+        json_decref(run);
+        return NULL;
+    }
     return complete(json_pack("{s:o, s:o, s:b}", "content", content, "structuredContent", run,
                               "isError", failed),
                     per_request);
@@ -209,9 +238,8 @@ static void on_done(void *context, enum pa_status status, json_t *run) {
         json_decref(run);
         run = NULL;
     }
-    json_t *response = run != NULL ? respond(call->id, call_result(run, call->per_request))
-                                   : mcp_error(call->id, MCP_INTERNAL_ERROR, "out of memory", NULL);
-    call->callbacks->done(call->context, response);
+    json_t *response = run != NULL ? respond(call->id, call_result(run, call->per_request)) : NULL;
+    call->callbacks->done(call->context, whole(call->mcp, call->id, response));
     release(call);
 }
 
@@ -228,13 +256,12 @@ static struct mcp_call *call_tool(struct mcp *mcp, const struct service_caller *
     struct error err = {0};
     struct mcp_call *call = NULL;
     if (name == NULL || (given != NULL && !json_is_object(given))) {
-        *answer = mcp_error(id, MCP_INVALID_PARAMS,
-                            name == NULL ? "name: must be a string, the tool's name"
-                                         : "arguments: must be an object",
-                            NULL);
+        *answer = refuse(mcp, id, MCP_INVALID_PARAMS,
+                         name == NULL ? "name: must be a string, the tool's name"
+                                      : "arguments: must be an object",
+                         NULL);
     } else {
         call = calloc(1, sizeof *call);
-        if (call == NULL) *answer = mcp_error(id, MCP_INTERNAL_ERROR, "out of memory", NULL);
     }
     if (call != NULL) {
         json_t *token = json_object_get(json_object_get(params, "_meta"), "progressToken");
@@ -259,6 +286,7 @@ static struct mcp_call *call_tool(struct mcp *mcp, const struct service_caller *
         }
     }
     json_decref(none);
+    if (call == NULL) *answer = whole(mcp, id, *answer);
     return call;
 }
 
@@ -291,12 +319,12 @@ struct mcp_call *mcp_handle(struct mcp *mcp, const struct service_caller *caller
     *answer = NULL;
     if (protocol == NULL || strcmp(protocol, "2.0") != 0 ||
         (id != NULL && !json_is_string(id) && !json_is_integer(id))) {
-        *answer = mcp_error(NULL, MCP_INVALID_REQUEST, "no message of JSON-RPC 2.0", NULL);
+        *answer = refuse(mcp, NULL, MCP_INVALID_REQUEST, "no message of JSON-RPC 2.0", NULL);
         return NULL;
     }
     if (method == NULL) {
         if (json_object_get(message, "result") == NULL && json_object_get(message, "error") == NULL)
-            *answer = mcp_error(id, MCP_INVALID_REQUEST, "method: must be a string", NULL);
+            *answer = refuse(mcp, id, MCP_INVALID_REQUEST, "method: must be a string", NULL);
         return NULL; /* a response: we ask nothing */
     }
     if (id == NULL) {
@@ -305,8 +333,8 @@ struct mcp_call *mcp_handle(struct mcp *mcp, const struct service_caller *caller
         return NULL;
     }
     if (version != NULL && strcmp(version, per_request_version) != 0) {
-        *answer = mcp_error(
-            id, MCP_UNSUPPORTED_VERSION, "Unsupported protocol version",
+        *answer = refuse(
+            mcp, id, MCP_UNSUPPORTED_VERSION, "Unsupported protocol version",
             json_pack("{s:[s], s:s}", "supported", per_request_version, "requested", version));
         return NULL;
     }
@@ -314,7 +342,7 @@ struct mcp_call *mcp_handle(struct mcp *mcp, const struct service_caller *caller
     const json_t *meta = json_object_get(params, "_meta");
     if (per_request && !json_is_object(json_object_get(meta, META "clientCapabilities"))) {
         *answer =
-            mcp_error(id, MCP_INVALID_PARAMS, "_meta: lacks " META "clientCapabilities", NULL);
+            refuse(mcp, id, MCP_INVALID_PARAMS, "_meta: lacks " META "clientCapabilities", NULL);
         return NULL;
     }
     if (strcmp(method, "tools/call") == 0) {
@@ -329,10 +357,9 @@ struct mcp_call *mcp_handle(struct mcp *mcp, const struct service_caller *caller
     } else if (!per_request && strcmp(method, "ping") == 0) {
         result = json_object();
     } else {
-        *answer = mcp_error(id, MCP_METHOD_NOT_FOUND, "Method not found", NULL);
+        *answer = refuse(mcp, id, MCP_METHOD_NOT_FOUND, "Method not found", NULL);
         return NULL;
     }
-    *answer = result != NULL ? respond(id, result)
-                             : mcp_error(id, MCP_INTERNAL_ERROR, "out of memory", NULL);
+    *answer = whole(mcp, id, respond(id, result));
     return NULL;
 }

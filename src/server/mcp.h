@@ -28,7 +28,7 @@ struct mcp_callbacks {
     /* A notification about the call; takes it over. NULL where the transport has no way for them.
      */
     void (*notify)(void *context, json_t *notification);
-    /* Once, unless cancelled by mcp_cancel(). Takes over the response; NULL: memory is out, or the
+    /* Once, unless cancelled by mcp_cancel(). Takes over the response; NULL: the
      * client has cancelled the call and waits for none. */
     void (*done)(void *context, json_t *response);
 };

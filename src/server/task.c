@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/json_text.h"
 #include "server/http_client.h"
 #include "server/task_text.h"
@@ -88,6 +89,7 @@ static void fail(struct task *task, enum pa_status status, const char *format, .
     va_start(args, format);
     (void)vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    text_tidy(message, sizeof message, TEXT_ONE_LINE);
     finish(task, status, "", message);
 }
 
@@ -362,6 +364,7 @@ static struct task *new_task(struct tasks *tasks, const struct service_caller *c
     (void)snprintf(task->id, sizeof task->id, "%s",
                    request->task_id != NULL && request->task_id[0] != 0 ? request->task_id
                                                                         : caller->request_id);
+    text_tidy(task->id, sizeof task->id, TEXT_ONE_LINE);
     TAILQ_INSERT_TAIL(&tasks->running, task, link);
     tasks->count++;
     return task;

@@ -1,5 +1,7 @@
 #include "supervisor/internal.h"
 
+#include "base/text.h"
+
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,7 +27,8 @@ static void judge_death(const struct verdict_facts *facts, struct run_report *re
     bool killed = info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED;
     if ((info->si_code == CLD_EXITED && info->si_status == WORKER_EXIT_CPU_TIME) ||
         (killed && info->si_status == SIGXCPU)) {
-        set(report, PA_TIMEOUT, "Execution timeout: %llu ms of CPU time are used; raise --cpu-time",
+        set(report, PA_TIMEOUT,
+            "Execution timeout: %llu ms of CPU time are used; raise cpu_time_ms",
             (unsigned long long)facts->limits->cpu_time_ms);
     } else if (killed && info->si_status == SIGSYS) {
         set(report, PA_INTERNAL,
@@ -39,8 +42,8 @@ static void judge_death(const struct verdict_facts *facts, struct run_report *re
 
 void judge_run(const struct verdict_facts *facts, struct worker_report *shared) {
     struct run_report *report = &shared->run;
-    report->message[sizeof report->message - 1] = 0;
-    report->backtrace[sizeof report->backtrace - 1] = 0;
+    text_tidy(report->message, sizeof report->message, TEXT_ONE_LINE);
+    text_tidy(report->backtrace, sizeof report->backtrace, TEXT_LINES);
     bool reported = facts->info == NULL || (facts->info->si_code == CLD_EXITED &&
                                             facts->info->si_status == WORKER_EXIT_REPORTED);
     bool ended_well = reported && report->finished && report->status <= PA_INTERNAL;
@@ -53,7 +56,7 @@ void judge_run(const struct verdict_facts *facts, struct worker_report *shared) 
         return;
     } else if (facts->out_of_time) {
         set(report, PA_TIMEOUT,
-            "Execution timeout: %llu ms of wall time have passed; raise --timeout",
+            "Execution timeout: %llu ms of wall time have passed; raise execution_timeout_ms",
             (unsigned long long)facts->limits->execution_timeout_ms);
     } else if (facts->info == NULL) {
         set(report, PA_INTERNAL, "the worker's report makes no sense");

@@ -3,6 +3,8 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json_text.h"
+#include "base/text.h"
 #include "base/json_scan.h"
 #include "tools/artifact.h"
 #include "tools/base64.h"
@@ -36,36 +38,13 @@ json_t *result_json(const struct pa_result *r) {
                   (json_int_t)u->stderr_bytes, "cache", u->cache_hit ? "hit" : "miss");
     json_t *error = r->message == NULL
                         ? json_null()
-                        : json_pack("{s:s, s:s, s:s}", "code", pa_status_name(r->status), "message",
-                                    r->message, "backtrace", r->backtrace ? r->backtrace : "");
+                        : json_pack("{s:s, s:o, s:o}", "code", pa_status_name(r->status), "message",
+                                    json_of_text(r->message), "backtrace",
+                                    json_of_text(r->backtrace != NULL ? r->backtrace : ""));
     return json_pack("{s:s, s:i, s:b, s:b, s:o, s:o, s:o, s:s}", "status",
                      pa_status_name(r->status), "exit_code", r->exit_code, "stdout_truncated",
                      r->stdout_truncated, "stderr_truncated", r->stderr_truncated, "error", error,
                      "usage", usage, "isolation", isolation, "module_sha256", r->module_sha256);
-}
-
-/* Bytes of the UTF-8 sequence at `at`; 0 if there is none (Unicode 15, table 3-7). A NUL is no text
- * here: not all interfaces can carry one. */
-static size_t sequence(const uint8_t *at, size_t left) {
-    uint8_t first = at[0], least = 0x80, most = 0xbf;
-    size_t length = first == 0     ? 0
-                    : first < 0x80 ? 1
-                    : first < 0xc2 ? 0
-                    : first < 0xe0 ? 2
-                    : first < 0xf0 ? 3
-                    : first < 0xf5 ? 4
-                                   : 0;
-    if (first == 0xe0) least = 0xa0; /* no longer form than needed, */
-    if (first == 0xf0) least = 0x90;
-    if (first == 0xed) most = 0x9f; /* no surrogates, */
-    if (first == 0xf4) most = 0x8f; /* nothing above U+10FFFF */
-    if (length == 0 || length > left) return 0;
-    for (size_t i = 1; i < length; i++) {
-        if (at[i] < least || at[i] > most) return 0;
-        least = 0x80;
-        most = 0xbf;
-    }
-    return length;
 }
 
 /* The bytes as text; whatever is none becomes U+FFFD. -1 when memory runs out. */
@@ -73,7 +52,7 @@ static int to_text(const uint8_t *data, size_t size, struct buffer *text, bool *
     size_t start = 0, at = 0;
     *clean = true;
     while (at < size) {
-        size_t length = sequence(data + at, size - at);
+        size_t length = text_character(data + at, size - at);
         if (length > 0) {
             at += length;
             continue;
@@ -210,22 +189,12 @@ void result_files_close(struct result_files *files) {
     fd_closep(&files->answer);
 }
 
-/* How many bytes at the end begin a character that more bytes could complete. */
-static size_t unfinished(const uint8_t *data, size_t size) {
-    for (size_t back = 1; back <= 3 && back <= size; back++) {
-        uint8_t byte = data[size - back];
-        size_t length = byte < 0xc2 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : byte < 0xf5 ? 4 : 1;
-        if ((byte & 0xc0) != 0x80) return length > back ? back : 0;
-    }
-    return 0;
-}
-
 json_t *result_chunk(struct buffer *held, const void *data, size_t size, bool last) {
     struct buffer text = {0};
     bool clean;
     json_t *value = NULL;
     if (size > 0 && buffer_append(held, data, size) != 0) return NULL;
-    size_t tail = last ? 0 : unfinished(held->data, held->size);
+    size_t tail = last ? 0 : text_cut_off(held->data, held->size);
     size_t whole = held->size - tail;
     if (to_text(held->data, whole, &text, &clean) == 0)
         value = json_stringn(text.size > 0 ? (const char *)text.data : "", text.size);
@@ -241,8 +210,8 @@ static double ms_between(uint64_t from_ns, uint64_t to_ns) {
 
 struct pa_result result_of_reply(struct socket_reply *reply) {
     struct run_report *r = &reply->report;
-    r->message[sizeof r->message - 1] = 0;
-    r->backtrace[sizeof r->backtrace - 1] = 0;
+    text_tidy(r->message, sizeof r->message, TEXT_ONE_LINE);
+    text_tidy(r->backtrace, sizeof r->backtrace, TEXT_LINES);
     struct pa_result result = {
         .status = r->status <= PA_INTERNAL ? r->status : PA_INTERNAL,
         .exit_code = r->exit_code,

@@ -101,6 +101,26 @@ static void test_forged_reports_are_no_results(void **state) {
     assert_int_equal(strlen(report.run.backtrace), sizeof report.run.backtrace - 1);
 }
 
+/* What native code in the worker's place says is text of a stranger. */
+static void test_a_reports_texts_are_made_fit_to_show(void **state) {
+    const siginfo_t exited = ended(CLD_EXITED, WORKER_EXIT_REPORTED);
+    struct worker_report report = honest();
+    (void)state;
+    report.run.status = PA_TRAP;
+    strcpy(report.run.message, "\x1b[2J\xff\nstatus OK");
+    strcpy(report.run.backtrace, "#0 a\n#1 \x9b\x1b]0;x\a\n");
+    report = judged(report, &exited, false);
+    assert_string_equal(report.run.message, "\\x1b[2J\xef\xbf\xbd\\nstatus OK");
+    assert_string_equal(report.run.backtrace, "#0 a\n#1 \xef\xbf\xbd\\x1b]0;x\\a\n");
+    for (size_t ahead = 0; ahead < 2; ahead++) { /* cut within a character */
+        memset(report.run.message, 'x', ahead);
+        for (size_t at = ahead; at + 1 < sizeof report.run.message; at += 2)
+            memcpy(report.run.message + at, "\xc3\xa9", 2);
+        report = judged(report, &exited, false);
+        assert_int_equal((strlen(report.run.message) - ahead) % 2, 0);
+    }
+}
+
 /* A guest that ran without a required layer has no result, whatever it did. */
 static void test_a_missing_layer_is_denied(void **state) {
     const siginfo_t exited = ended(CLD_EXITED, WORKER_EXIT_REPORTED);
@@ -117,6 +137,7 @@ int main(void) {
         cmocka_unit_test(test_the_kernel_outranks_the_report),
         cmocka_unit_test(test_a_finished_run_is_no_timeout),
         cmocka_unit_test(test_forged_reports_are_no_results),
+        cmocka_unit_test(test_a_reports_texts_are_made_fit_to_show),
         cmocka_unit_test(test_a_missing_layer_is_denied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,8 +138,22 @@ static void test_artifacts_are_what_they_say(void **state) {
     assert_false(artifact_is_name("d/e\n/f.txt", true));
 }
 
+/* A text that is no UTF-8 costs no answer. */
+static void test_a_result_is_one_whatever_its_message(void **state) {
+    const struct pa_result given = {.status = PA_TRAP,
+                                    .message = (char *)(uintptr_t) "cut \xc3",
+                                    .backtrace = (char *)(uintptr_t) "#0 \xff\x1b\n"};
+    json_t *result = result_json(&given), *error = json_object_get(result, "error");
+    (void)state;
+    assert_string_equal(json_string_value(json_object_get(error, "message")), "cut \xef\xbf\xbd");
+    assert_string_equal(json_string_value(json_object_get(error, "backtrace")),
+                        "#0 \xef\xbf\xbd\\x1b\n");
+    json_decref(result);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_an_output_is_read_to_its_limit),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_result_is_one_whatever_its_message),
+                                       cmocka_unit_test(test_an_output_is_read_to_its_limit),
                                        cmocka_unit_test(test_a_bomb_is_not_parsed),
                                        cmocka_unit_test(test_an_answer_as_bootstraps_give_it),
                                        cmocka_unit_test(test_artifacts_are_what_they_say)};
