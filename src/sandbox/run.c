@@ -373,6 +373,7 @@ static struct wasi_config world_of(const struct run_setup *setup) {
         .deadline_ns = setup->deadline_ns,
         .trace_fd = job->trace_fd,
         .counts = setup->report->output,
+        .growth = &setup->report->growth,
     };
 }
 

@@ -17,6 +17,7 @@ struct run_report {
     uint64_t peak_memory_bytes;
     uint64_t cpu_ns; /* of the thread */
     struct wasi_output_counts output[2];
+    struct wasi_growth growth;
     char message[1024];
     char backtrace[8192];
 };

@@ -96,8 +96,10 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
         run->source = sd_event_source_disable_unref(run->source);
         run->remote->idle[run->remote->idle_count++] = steal_fd(&run->fd);
     }
-    uint64_t node = got == sizeof run->reply ? run->reply.node : 0;
-    if (!run->cancelled) run->callbacks->done(run->context, &result, &run->files, node);
+    struct remote_outcome outcome = {0};
+    if (got == sizeof run->reply)
+        outcome = (struct remote_outcome){run->reply.node, run->reply.report.growth};
+    if (!run->cancelled) run->callbacks->done(run->context, &result, &run->files, &outcome);
     release(run);
     return 0;
 }

@@ -32,6 +32,12 @@ struct remote_turn {
     const char *scope; /* the folder with the workspaces of the session and its branches */
 };
 
+/* What a turn has come to. */
+struct remote_outcome {
+    uint64_t node;             /* where it stands; 0: nowhere */
+    struct wasi_growth growth; /* of its folders: the worker's own count, within its quotas */
+};
+
 struct remote_run; /* one under way */
 
 /* Called from the loop, unless the run was cancelled. */
@@ -39,9 +45,9 @@ struct remote_callbacks {
     /* What the guest wrote, as it comes; `stream` 0 or 1. NULL: it is kept, for `done`. */
     void (*output)(void *context, int stream, const void *data, size_t size);
     /* Once. The result points to what ends with the call. In the files is all that was written, but
-     * for outputs that went to `output`. `node`: where a turn has come to; 0: nowhere. */
+     * for outputs that went to `output`. */
     void (*done)(void *context, const struct pa_result *result, const struct result_files *files,
-                 uint64_t node);
+                 const struct remote_outcome *outcome);
 };
 
 /* Sends the call (which may be released afterwards) to the supervisor, in the name of `tenant`.

@@ -264,12 +264,12 @@ static bool runs_instead(struct service_run *run, const struct pa_result *result
 }
 
 static void on_done(void *context, const struct pa_result *result, const struct result_files *files,
-                    uint64_t node) {
+                    const struct remote_outcome *outcome) {
     struct service_run *run = context;
     if (runs_instead(run, result)) return;
     json_t *all = result_json(result);
     bool streams = run->callbacks->output != NULL;
-    bool turn = node != 0;
+    bool turn = outcome->node != 0;
     if (all != NULL && ((!streams && result_add_outputs(all, files) != 0) ||
                         result_add_answer(all, files->answer, turn) != 0 ||
                         workspace_add_artifacts(&run->workspace, all) != 0)) {
@@ -278,7 +278,7 @@ static void on_done(void *context, const struct pa_result *result, const struct 
     }
     uint64_t wall_ns = count(run, result);
     enum pa_status status = result->status;
-    if (run->session != NULL) status = sessions_leave(run->session, status, node, all);
+    if (run->session != NULL) status = sessions_leave(run->session, status, outcome, all);
     run->callbacks->done(run->context, status, with_id(all, &run->caller));
     log_end(run, status, result, wall_ns); /* the client does not wait for it */
     release(run);
@@ -408,7 +408,7 @@ void service_pause(struct service_run *run, bool paused) {
 
 void service_cancel(struct service_run *run) {
     if (run->remote != NULL) remote_cancel(run->remote);
-    if (run->session != NULL) (void)sessions_leave(run->session, PA_INTERNAL, 0, NULL);
+    if (run->session != NULL) (void)sessions_leave(run->session, PA_INTERNAL, NULL, NULL);
     run->service->metrics.in_flight--;
     log_event(LOG_INFO, run->caller.interface, "run cancelled",
               {"request_id", run->caller.request_id, 0},

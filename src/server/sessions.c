@@ -575,10 +575,11 @@ static void tell_interrupted(json_t *result) {
     (void)json_object_set_new(result, "error", json_null());
 }
 
-enum pa_status sessions_leave(struct session *session, enum pa_status status, uint64_t node,
-                              json_t *result) {
+enum pa_status sessions_leave(struct session *session, enum pa_status status,
+                              const struct remote_outcome *outcome, json_t *result) {
     struct sessions *all = session->all;
     char output[SESSION_PATH_BYTES];
+    uint64_t node = outcome != NULL ? outcome->node : 0;
     bool kept = status == PA_OK && node != 0, restarted = session->restored && kept;
     const json_t *usage = json_object_get(result, "usage");
     const json_t *memory = json_object_get(usage, "peak_memory_bytes");

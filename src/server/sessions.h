@@ -63,11 +63,11 @@ int sessions_enter(struct sessions *sessions, const char *owner, const struct to
 void sessions_started(struct session_turn *turn, struct remote_run *run);
 void session_turn_fini(struct session_turn *turn);
 
-/* The turn has ended, and come to `node` (0: nowhere). Adds to `result` (NULL: nobody waits for it)
- * where the session stands now; takes what is in its /output. The status that the result has then:
- * an interrupted turn is no failure. */
-enum pa_status sessions_leave(struct session *session, enum pa_status status, uint64_t node,
-                              json_t *result);
+/* The turn has ended; `outcome` is NULL where nobody waited for it. Adds to `result` (NULL: nobody
+ * waits for it) where the session stands now; takes what is in its /output. The status that the
+ * result has then: an interrupted turn is no failure. */
+enum pa_status sessions_leave(struct session *session, enum pa_status status,
+                              const struct remote_outcome *outcome, json_t *result);
 /* Instead of sessions_started(): it was never begun. Releases the turn; a session that was opened
  * for it is no more. */
 void sessions_abandon(struct session_turn *turn);

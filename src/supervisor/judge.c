@@ -40,10 +40,23 @@ static void judge_death(const struct verdict_facts *facts, struct run_report *re
     }
 }
 
+static int64_t between(int64_t least, int64_t value, uint64_t most) {
+    if (value < least) return least;
+    return value > 0 && (uint64_t)value > most ? (int64_t)most : value;
+}
+
+/* No more than its quota can have been added, and what was there before is as good as unbounded. */
+static void bound_growth(const struct verdict_facts *facts, struct run_report *report) {
+    struct wasi_growth *growth = &report->growth;
+    growth->bytes = between(-INT64_MAX, growth->bytes, facts->limits->workspace_bytes);
+    growth->names = between(-INT64_MAX, growth->names, facts->limits->workspace_inodes);
+}
+
 void judge_run(const struct verdict_facts *facts, struct worker_report *shared) {
     struct run_report *report = &shared->run;
     text_tidy(report->message, sizeof report->message, TEXT_ONE_LINE);
     text_tidy(report->backtrace, sizeof report->backtrace, TEXT_LINES);
+    bound_growth(facts, report);
     bool reported = facts->info == NULL || (facts->info->si_code == CLD_EXITED &&
                                             facts->info->si_status == WORKER_EXIT_REPORTED);
     bool ended_well = reported && report->finished && report->status <= PA_INTERNAL;

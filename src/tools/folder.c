@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/copy.h"
 #include "base/log.h"
+#include "wasi/wasi.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -148,7 +149,9 @@ static int count_one(void *context, const struct folder_place *place, const stru
     struct usage *usage = context;
     (void)place;
     usage->names++;
-    if (S_ISREG(st->st_mode)) usage->bytes += (uint64_t)st->st_size;
+    uint64_t bytes = wasi_disk_bytes(st->st_mode, (uint64_t)st->st_size);
+    /* A file of several names is one: each has its part of it. */
+    usage->bytes += S_ISDIR(st->st_mode) ? bytes : bytes / (st->st_nlink > 0 ? st->st_nlink : 1);
     return 0;
 }
 
@@ -179,6 +182,44 @@ static int copy_bytes(int from, int to) {
     return ioctl(to, FICLONE, from) == 0 ? 0 : fd_copy_all(from, to);
 }
 
+/* Files of several names, and where the copy of each is: it has as many. Else a file with
+ * thousands of names would fill the disk. */
+struct copying {
+    int to; /* the copy */
+    struct copied {
+        dev_t dev;
+        ino_t ino;
+        char *path; /* owned */
+    } * files;      /* owned */
+    size_t count, capacity;
+};
+
+static void copying_fini(struct copying *c) {
+    for (size_t i = 0; i < c->count; i++)
+        free(c->files[i].path);
+    free(c->files);
+}
+
+static const char *find_copy(const struct copying *c, const struct stat *st) {
+    for (size_t i = 0; i < c->count; i++)
+        if (c->files[i].ino == st->st_ino && c->files[i].dev == st->st_dev) return c->files[i].path;
+    return NULL;
+}
+
+static int remember_copy(struct copying *c, const struct stat *st, const char *path) {
+    if (c->count == c->capacity) {
+        size_t capacity = c->capacity > 0 ? 2 * c->capacity : 16;
+        struct copied *grown = reallocarray(c->files, capacity, sizeof *grown);
+        if (grown == NULL) return -ENOMEM;
+        c->files = grown;
+        c->capacity = capacity;
+    }
+    char *own = strdup(path);
+    if (own == NULL) return -ENOMEM;
+    c->files[c->count++] = (struct copied){st->st_dev, st->st_ino, own};
+    return 0;
+}
+
 static int copy_file(const struct folder_place *at, const struct stat *st) {
     _cleanup_(fd_closep) int in = folder_open(at->dir, at->name, O_RDONLY | O_NONBLOCK);
     if (in < 0) return 0; /* gone meanwhile */
@@ -199,18 +240,33 @@ static int copy_link(const struct folder_place *at) {
 }
 
 static int copy_one(void *context, const struct folder_place *at, const struct stat *st) {
-    (void)context;
+    struct copying *c = context;
     if (S_ISDIR(st->st_mode)) return mkdirat(at->to, at->name, 0755) == 0 ? 0 : -errno;
-    if (S_ISREG(st->st_mode)) return copy_file(at, st);
+    if (S_ISREG(st->st_mode)) {
+        bool several = st->st_nlink > 1;
+        const char *first = several ? find_copy(c, st) : NULL;
+        if (first != NULL) return linkat(c->to, first, at->to, at->name, 0) == 0 ? 0 : -errno;
+        int result = copy_file(at, st);
+        if (result == 0 && several)
+            result = at->path != NULL ? remember_copy(c, st, at->path) : -ENAMETOOLONG;
+        return result;
+    }
     return S_ISLNK(st->st_mode) ? copy_link(at) : 0;
 }
 
 int folder_copy(int from, int to, struct error *err) {
-    int result = folder_walk(from, to, copy_one, NULL);
+    struct copying c = {.to = to};
+    int result = folder_walk(from, to, copy_one, &c);
+    copying_fini(&c);
     if (result == 0) return 0;
     if (result == -ELOOP)
         return error_set(err, PA_INVALID_ARGUMENT,
                          "copy /workspace: more than %d folders in each other", FOLDER_MAX_DEPTH);
+    if (result == -ENAMETOOLONG)
+        return error_set(
+            err, PA_INVALID_ARGUMENT,
+            "copy /workspace: a file of several names has a path of more than %d bytes",
+            FOLDER_MAX_PATH_BYTES);
     return error_set_errno(err, PA_INTERNAL, -result, "copy /workspace");
 }
 

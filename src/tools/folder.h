@@ -64,16 +64,17 @@ int folder_walk(int dir, int to, folder_visit *visit, void *context);
 /* [{"path", "bytes", "modified"}] of the files, in order; NULL when memory runs out. */
 json_t *folder_list(int dir);
 
-/* What its files hold, and how many names there are. -ELOOP where folders lie deeper in each other
- * than FOLDER_MAX_DEPTH, or another negative errno: what was counted until then. */
+/* What it takes of a quota (wasi_disk_bytes()), and how many names there are. -ELOOP where folders
+ * lie deeper in each other than FOLDER_MAX_DEPTH, or another negative errno: what was counted until
+ * then. */
 int folder_usage(int dir, uint64_t *bytes, uint64_t *names);
 
 /* Whether there is surely nothing in it, by one look; false of a folder that was so full once that
  * looking takes long. */
 bool folder_is_bare(int at, const char *path);
 
-/* Copies files, folders and links; where the file system can, without copying bytes. -1 with `err`.
- */
+/* Copies files, folders and links, a file of several names once; where the file system can, without
+ * copying bytes. -1 with `err`. */
 int folder_copy(int from, int to, struct error *err);
 
 /* Moves all that is in it to another folder of the file system, where none of the names are. -1

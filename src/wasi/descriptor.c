@@ -31,26 +31,34 @@ wasi_errno wasi_fd_reserve(struct wasi *w, uint32_t *fd) {
     return WASI_EMFILE;
 }
 
-bool wasi_fd_is_open_elsewhere(const struct wasi *w, const struct wasi_fd *except,
-                               const struct stat *st) {
-    for (uint32_t i = 0; i < w->fd_top; i++) {
-        struct stat other;
-        const struct wasi_fd *entry = &w->fds[i];
-        if (entry != except && entry->kind == WASI_FILE && fstat(entry->host_fd, &other) == 0 &&
-            other.st_dev == st->st_dev && other.st_ino == st->st_ino) {
-            return true;
-        }
-    }
+/* Whether a descriptor is one of the file's. */
+static bool is_of(const struct wasi_fd *entry, const struct stat *st) {
+    struct stat other;
+    return entry->kind == WASI_FILE && fstat(entry->host_fd, &other) == 0 &&
+           other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+}
+
+bool wasi_fd_is_held(const struct wasi *w, const struct stat *st) {
+    for (uint32_t i = 0; i < w->fd_top; i++)
+        if (w->fds[i].held && is_of(&w->fds[i], st)) return true;
     return false;
+}
+
+bool wasi_fd_hold(struct wasi *w, const struct stat *st) {
+    bool any = false;
+    for (uint32_t i = 0; i < w->fd_top; i++) {
+        if (!is_of(&w->fds[i], st)) continue;
+        w->fds[i].held = true;
+        any = true;
+    }
+    return any;
 }
 
 void wasi_fd_release(struct wasi *w, struct wasi_fd *entry) {
     struct stat st;
-    /* The last descriptor of an unlinked file gives its bytes back (see wasi_quota_unlinked). */
-    if (entry->kind == WASI_FILE && entry->writable_mount && fstat(entry->host_fd, &st) == 0 &&
-        st.st_nlink == 0 && !wasi_fd_is_open_elsewhere(w, entry, &st)) {
-        wasi_quota_give_bytes(w, (uint64_t)st.st_size);
-    }
+    bool held = entry->held && fstat(entry->host_fd, &st) == 0;
+    entry->held = false;
+    if (held && !wasi_fd_is_held(w, &st)) wasi_quota_released(w, &st);
     if (entry->host_fd >= 0 && !entry->preopened) (void)close(entry->host_fd);
     wasi_listing_free(entry->listing);
     *entry = (struct wasi_fd){.host_fd = -1};

@@ -76,31 +76,42 @@ WASI_FN(fd_read) {
     return put_count(w, a[3], done);
 }
 
+/* Where a write is going to end, and the file's status before it. */
+static wasi_errno end_of_write(const struct wasi_fd *entry, off_t offset, size_t total,
+                               struct stat *st, uint64_t *end) {
+    off_t at = offset;
+    if (fstat(entry->host_fd, st) != 0) return wasi_from_errno(errno);
+    if (entry->flags & WASI_FDFLAG_APPEND) {
+        at = st->st_size;
+    } else if (offset < 0) {
+        at = lseek(entry->host_fd, 0, SEEK_CUR);
+    }
+    if (at < 0) return wasi_from_errno(errno);
+    return __builtin_add_overflow((uint64_t)at, total, end) ? WASI_EFBIG : WASI_SUCCESS;
+}
+
 /* Writes at the file's position (`offset` < 0) or at `offset`, within the quota. */
 static wasi_errno file_write(struct wasi *w, struct wasi_fd *entry, const struct iovec *iov,
                              int count, off_t offset, size_t *done) {
-    uint64_t charged = 0, end;
+    struct stat st = {0};
+    uint64_t end = 0;
     size_t total = iovecs_bytes(iov, count);
     if (entry->writable_mount) {
-        struct stat st;
-        off_t at = offset;
-        if (entry->flags & WASI_FDFLAG_APPEND) {
-            if (fstat(entry->host_fd, &st) != 0) return wasi_from_errno(errno);
-            at = st.st_size;
-        } else if (offset < 0) {
-            at = lseek(entry->host_fd, 0, SEEK_CUR);
-        }
-        if (at < 0) return wasi_from_errno(errno);
-        if (__builtin_add_overflow((uint64_t)at, total, &end)) return WASI_EFBIG;
-        wasi_errno e = wasi_quota_grow_to(w, entry->host_fd, end, &charged);
+        wasi_errno e = end_of_write(entry, offset, total, &st, &end);
+        if (e == WASI_SUCCESS && end > (uint64_t)st.st_size)
+            e = wasi_quota_resize(w, &st, (uint64_t)st.st_size, end);
         if (e != WASI_SUCCESS) return e;
     }
     ssize_t put = offset < 0 ? writev(entry->host_fd, iov, count)
                              : pwritev(entry->host_fd, iov, count, offset);
+    int number = errno;
     size_t written = put < 0 ? 0 : (size_t)put;
-    uint64_t missing = total - written; /* the tail of the growth that did not happen */
-    wasi_quota_give_bytes(w, missing < charged ? missing : charged);
-    if (put < 0) return wasi_from_errno(errno);
+    if (written < total && end > (uint64_t)st.st_size) { /* growth that did not happen */
+        uint64_t reached = end - (total - written);
+        if (written == 0 || reached < (uint64_t)st.st_size) reached = (uint64_t)st.st_size;
+        (void)wasi_quota_resize(w, &st, end, reached);
+    }
+    if (put < 0) return wasi_from_errno(number);
     *done = written;
     return WASI_SUCCESS;
 }
@@ -205,17 +216,20 @@ WASI_FN(fd_advise) {
 /* fd_allocate(fd, offset, len) */
 WASI_FN(fd_allocate) {
     struct wasi_fd *entry;
-    uint64_t end, charged;
+    struct stat st;
+    uint64_t end;
     wasi_errno e = file_get(w, a[0], WASI_RIGHT_FD_ALLOCATE, &entry);
     if (e != WASI_SUCCESS) return e;
     if (a[2] == 0 || __builtin_add_overflow(a[1], a[2], &end) || end > INT64_MAX) {
         return WASI_EINVAL;
     }
-    e = wasi_quota_grow_to(w, entry->host_fd, end, &charged);
+    if (fstat(entry->host_fd, &st) != 0) return wasi_from_errno(errno);
+    uint64_t size = (uint64_t)st.st_size;
+    if (end > size) e = wasi_quota_resize(w, &st, size, end);
     if (e != WASI_SUCCESS) return e;
     if (fallocate(entry->host_fd, 0, (off_t)a[1], (off_t)a[2]) == 0) return WASI_SUCCESS;
     e = wasi_from_errno(errno);
-    wasi_quota_give_bytes(w, charged);
+    if (end > size) (void)wasi_quota_resize(w, &st, end, size);
     return e;
 }
 
@@ -223,19 +237,17 @@ WASI_FN(fd_allocate) {
 WASI_FN(fd_filestat_set_size) {
     struct wasi_fd *entry;
     struct stat st;
-    uint64_t charged;
     wasi_errno e = file_get(w, a[0], WASI_RIGHT_FD_FILESTAT_SET_SIZE, &entry);
     if (e != WASI_SUCCESS) return e;
     if (a[1] > INT64_MAX) return WASI_EINVAL;
     if (fstat(entry->host_fd, &st) != 0) return wasi_from_errno(errno);
-    e = wasi_quota_grow_to(w, entry->host_fd, a[1], &charged);
+    uint64_t size = (uint64_t)st.st_size;
+    bool grows = a[1] > size;
+    if (grows) e = wasi_quota_resize(w, &st, size, a[1]);
     if (e != WASI_SUCCESS) return e;
-    if (ftruncate(entry->host_fd, (off_t)a[1]) != 0) {
-        e = wasi_from_errno(errno);
-        wasi_quota_give_bytes(w, charged);
-    } else if ((uint64_t)st.st_size > a[1]) {
-        wasi_quota_give_bytes(w, (uint64_t)st.st_size - a[1]);
-    }
+    bool done = ftruncate(entry->host_fd, (off_t)a[1]) == 0;
+    if (!done) e = wasi_from_errno(errno);
+    if (done != grows) (void)wasi_quota_resize(w, &st, grows ? a[1] : size, grows ? size : a[1]);
     return e;
 }
 

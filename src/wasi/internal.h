@@ -41,6 +41,7 @@ struct wasi_fd {
     uint64_t rights_inheriting;
     uint16_t flags;
     bool writable_mount;
+    bool held;                    /* FILE: without a name, and charged as long as it is open */
     bool preopened;               /* it is the mount itself, whose descriptor is the mount's */
     uint32_t mount;               /* FILE and DIRECTORY: in which of wasi.mounts it lies */
     struct wasi_listing *listing; /* owned */
@@ -92,8 +93,10 @@ struct wasi {
     uint64_t virtual_ns; /* deterministic mode: nanoseconds since the run's start */
     uint8_t random_key[32];
     uint64_t random_block;
-    uint64_t quota_bytes; /* still free */
-    uint64_t quota_inodes;
+    int64_t quota_bytes; /* still free; below 0: more is held than there is room for */
+    int64_t quota_names;
+    int64_t held_bytes;         /* of files without a name that are open */
+    struct wasi_growth *growth; /* the caller's; NULL: nobody wants to know */
     struct wasi_identity *identities;
     size_t identity_count;
     enum wasi_stop stop;
@@ -124,8 +127,10 @@ wasi_errno wasi_fd_reserve(struct wasi *w, uint32_t *fd);
 void wasi_fd_release(struct wasi *w, struct wasi_fd *entry);
 /* The host's descriptor behind it, for looking at; -1: there is none. */
 int wasi_host_fd(const struct wasi *w, const struct wasi_fd *entry);
-bool wasi_fd_is_open_elsewhere(const struct wasi *w, const struct wasi_fd *except,
-                               const struct stat *st);
+/* Whether a file without a name is charged, as one of its descriptors is open. */
+bool wasi_fd_is_held(const struct wasi *w, const struct stat *st);
+/* A file has lost its last name: its descriptors hold it. False if there are none. */
+bool wasi_fd_hold(struct wasi *w, const struct stat *st);
 
 /* errno.c */
 wasi_errno wasi_from_errno(int number);
@@ -163,13 +168,18 @@ uint64_t wasi_clock_now_ns(struct wasi *w, uint32_t clock);
 
 /* quota.c: growth of the writable mounts. A charge that does not fit returns EDQUOT, takes nothing.
  */
-wasi_errno wasi_quota_take_bytes(struct wasi *w, uint64_t bytes);
-void wasi_quota_give_bytes(struct wasi *w, uint64_t bytes);
-wasi_errno wasi_quota_take_inode(struct wasi *w);
-void wasi_quota_give_inode(struct wasi *w);
-/* A regular file shrinks to or grows to `new_size`; or a name of it goes (`unlinked`). */
-wasi_errno wasi_quota_grow_to(struct wasi *w, int fd, uint64_t new_size, uint64_t *charged);
+/* A job's quotas, less what files without a name hold that are open from a former turn. */
+void wasi_quota_begin(struct wasi *w, uint64_t bytes, uint64_t names, struct wasi_growth *growth);
+/* A new name for an empty file (S_IFREG), which a second one of a file counts as, or of another
+ * kind. */
+wasi_errno wasi_quota_take_name(struct wasi *w, mode_t mode);
+void wasi_quota_give_name(struct wasi *w, mode_t mode);
+/* An open regular file is made larger or smaller; the latter never fails. */
+wasi_errno wasi_quota_resize(struct wasi *w, const struct stat *st, uint64_t from, uint64_t to);
+/* A name of what `st` told of before is gone. */
 void wasi_quota_unlinked(struct wasi *w, const struct stat *st);
+/* The last descriptor of a file that was held is closed. */
+void wasi_quota_released(struct wasi *w, const struct stat *st);
 
 /* The functions themselves, each in the file of its concern. */
 #define WASI_FN(name) wasi_errno wasi_##name(struct wasi *w, const uint64_t *a)

@@ -35,14 +35,13 @@ void wasi_job_begin(struct wasi *w, const struct wasi_config *config) {
     w->deny_clock = config->deny_clock;
     w->deny_random = config->deny_random;
     w->deadline_ns = config->deadline_ns;
-    w->quota_bytes = config->workspace_bytes;
-    w->quota_inodes = config->workspace_inodes;
     w->trace_fd = config->trace_fd;
     w->stays = config->stays;
     memset(w->random_key, 0, sizeof w->random_key);
     memcpy(w->random_key, &config->seed, sizeof config->seed);
     w->random_block = 0;
     set_streams(w, config);
+    wasi_quota_begin(w, config->workspace_bytes, config->workspace_inodes, config->growth);
 }
 
 /* What may be done in a mount, by each descriptor that stands for it. */

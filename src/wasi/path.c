@@ -81,18 +81,16 @@ static uint64_t host_fdflags(uint16_t fdflags) {
            (fdflags & (WASI_FDFLAG_SYNC | WASI_FDFLAG_RSYNC) ? (uint64_t)O_SYNC : 0);
 }
 
-/* The size that O_TRUNC is about to give back, 0 if there is no such file. */
-static uint64_t size_before_truncation(int dir_fd, const char *path, uint64_t nofollow) {
-    struct stat st = {0};
+/* The status of the file that O_TRUNC is about to empty; one of size 0 if there is none. */
+static void look_before_truncation(int dir_fd, const char *path, uint64_t nofollow,
+                                   struct stat *st) {
     int fd = wasi_path_resolve(dir_fd, path, O_PATH | nofollow, 0);
-    if (fd < 0) return 0;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) st.st_size = 0;
-    (void)close(fd);
-    return (uint64_t)st.st_size;
+    if (fd < 0 || fstat(fd, st) != 0 || !S_ISREG(st->st_mode)) *st = (struct stat){.st_nlink = 1};
+    if (fd >= 0) (void)close(fd);
 }
 
 /* Opens for path_open; a descriptor or a negative WASI errno. Creating is tried exclusively first,
- * so that a new file, and only that, is charged as an inode. */
+ * so that a new file is charged as a name. */
 static int open_or_create(struct wasi *w, const struct wasi_fd *dir, const char *path,
                           uint64_t flags, bool create, bool exclusive) {
     if (!create) return wasi_path_resolve(dir->host_fd, path, flags, 0);
@@ -100,14 +98,15 @@ static int open_or_create(struct wasi *w, const struct wasi_fd *dir, const char 
         int fd = wasi_path_resolve(dir->host_fd, path, flags, 0);
         if (fd != -WASI_ENOENT) return fd;
     }
-    wasi_errno e = wasi_quota_take_inode(w);
+    wasi_errno e = wasi_quota_take_name(w, S_IFREG);
     if (e != WASI_SUCCESS) return -(int)e;
     int fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT | O_EXCL, 0666);
-    if (fd < 0) wasi_quota_give_inode(w);
     if (fd == -WASI_EEXIST && !exclusive) {
-        /* A dangling link, or somebody else was faster. */
+        /* A link that leads to nothing yet: the file is made behind it. Should somebody else have
+         * been faster, it is charged all the same. */
         fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT, 0666);
     }
+    if (fd < 0) wasi_quota_give_name(w, S_IFREG);
     return fd;
 }
 
@@ -155,7 +154,8 @@ WASI_FN(path_open) {
     /* O_RDONLY|O_TRUNC is unspecified: truncating opens for writing, the rights keep the guest out.
      */
     flags |= (uint64_t)((write || truncate) ? (read || !write ? O_RDWR : O_WRONLY) : O_RDONLY);
-    uint64_t freed = truncate ? size_before_truncation(dir->host_fd, path.text, nofollow) : 0;
+    struct stat before = {.st_nlink = 1};
+    if (truncate) look_before_truncation(dir->host_fd, path.text, nofollow, &before);
     flags |= truncate && !directory ? O_TRUNC : 0;
 
     int fd = open_or_create(w, dir, path.text, flags, create, oflags & WASI_OFLAG_EXCL);
@@ -164,7 +164,7 @@ WASI_FN(path_open) {
         (void)close(fd); /* FIFOs, sockets and devices are no part of this world */
         return WASI_EACCES;
     }
-    wasi_quota_give_bytes(w, freed);
+    (void)wasi_quota_resize(w, &before, (uint64_t)before.st_size, 0);
     bool is_directory = S_ISDIR(st.st_mode);
     uint64_t kind_rights = is_directory ? WASI_RIGHTS_DIRECTORY : WASI_RIGHTS_FILE;
     if (!dir->writable_mount) kind_rights &= ~WASI_RIGHTS_MUTATE;

@@ -58,10 +58,10 @@ WASI_FN(path_create_directory) {
     struct place at;
     wasi_errno e = place_find(w, a[0], WASI_RIGHT_PATH_CREATE_DIRECTORY, a[1], a[2], &at);
     if (e != WASI_SUCCESS) return e;
-    e = at.is_dots ? WASI_EEXIST : wasi_quota_take_inode(w);
+    e = at.is_dots ? WASI_EEXIST : wasi_quota_take_name(w, S_IFDIR);
     if (e == WASI_SUCCESS && mkdirat(at.parent_fd, at.leaf, 0777) != 0) {
         e = wasi_from_errno(errno);
-        wasi_quota_give_inode(w);
+        wasi_quota_give_name(w, S_IFDIR);
     }
     place_fini(&at);
     return e;
@@ -77,7 +77,7 @@ WASI_FN(path_remove_directory) {
     } else if (unlinkat(at.parent_fd, at.leaf, AT_REMOVEDIR) != 0) {
         e = wasi_from_errno(errno);
     } else {
-        wasi_quota_give_inode(w);
+        wasi_quota_give_name(w, S_IFDIR);
     }
     place_fini(&at);
     return e;
@@ -120,11 +120,11 @@ WASI_FN(path_symlink) {
     } else if (at.path.must_be_directory) {
         e = WASI_ENOENT; /* "name/" cannot be made to be a link */
     } else {
-        e = wasi_quota_take_inode(w);
+        e = wasi_quota_take_name(w, S_IFLNK);
     }
     if (e == WASI_SUCCESS && symlinkat(target, at.parent_fd, at.leaf) != 0) {
         e = wasi_from_errno(errno);
-        wasi_quota_give_inode(w);
+        wasi_quota_give_name(w, S_IFLNK);
     }
     place_fini(&at);
     return e;
@@ -152,8 +152,10 @@ WASI_FN(path_link) {
         if (e == WASI_SUCCESS && to.path.must_be_directory) {
             e = place_stat(&to, &other) == WASI_SUCCESS ? WASI_EEXIST : WASI_ENOENT;
         }
+        if (e == WASI_SUCCESS) e = wasi_quota_take_name(w, S_IFREG);
         if (e == WASI_SUCCESS && linkat(from.parent_fd, from.leaf, to.parent_fd, to.leaf, 0) != 0) {
             e = wasi_from_errno(errno);
+            wasi_quota_give_name(w, S_IFREG);
         }
         place_fini(&to);
     }

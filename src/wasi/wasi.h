@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Why the guest must not go on after a call. */
 enum wasi_stop {
@@ -42,6 +43,17 @@ struct wasi_output_counts {
     uint8_t truncated; /* no bool: it stands in a report that a stranger may have written */
 };
 
+/* What the writable mounts have grown by since the job began, files without a name left out. In a
+ * report that a stranger may have written. */
+struct wasi_growth {
+    int64_t bytes; /* in whole blocks: wasi_disk_bytes() */
+    int64_t names;
+};
+
+/* What a file takes of a quota of bytes, as both the guest's host and whoever counts from outside
+ * reckon it. */
+uint64_t wasi_disk_bytes(mode_t mode, uint64_t size);
+
 struct wasi_config {
     const char *const *argv;
     size_t argc;
@@ -60,8 +72,9 @@ struct wasi_config {
     const struct wasi_mount_config *mounts;
     size_t mount_count;
     uint32_t max_open_files;
-    uint64_t workspace_bytes;
+    uint64_t workspace_bytes; /* how much the writable mounts may grow */
     uint64_t workspace_inodes;
+    struct wasi_growth *growth; /* kept up to date like `counts`; NULL: not wanted */
     bool deny_clock;
     bool deny_random;
     bool deterministic;

@@ -11,7 +11,10 @@
 #include <signal.h>
 #include <string.h>
 
-static const struct pa_limits limits = {.execution_timeout_ms = 5000, .cpu_time_ms = 700};
+static const struct pa_limits limits = {.execution_timeout_ms = 5000,
+                                        .cpu_time_ms = 700,
+                                        .workspace_bytes = 1 << 20,
+                                        .workspace_inodes = 100};
 
 /* A report as an honest worker leaves it. */
 static struct worker_report honest(void) {
@@ -41,6 +44,22 @@ static void test_an_honest_report_stands(void **state) {
     struct worker_report trap = honest();
     trap.run.status = PA_TRAP;
     assert_int_equal(judged(trap, &exited, false).run.status, PA_TRAP);
+}
+
+/* Who counts by it must be able to add it up. */
+static void test_growth_is_within_the_quota(void **state) {
+    const siginfo_t exited = ended(CLD_EXITED, WORKER_EXIT_REPORTED);
+    struct worker_report report = honest();
+    (void)state;
+    report.run.growth = (struct wasi_growth){.bytes = 4096, .names = -3};
+    struct wasi_growth growth = judged(report, &exited, false).run.growth;
+    assert_true(growth.bytes == 4096 && growth.names == -3);
+    report.run.growth = (struct wasi_growth){.bytes = INT64_MAX, .names = 101};
+    growth = judged(report, &exited, false).run.growth;
+    assert_true(growth.bytes == 1 << 20 && growth.names == 100);
+    report.run.growth = (struct wasi_growth){.bytes = INT64_MIN, .names = INT64_MIN};
+    growth = judged(report, &exited, true).run.growth;
+    assert_true(growth.bytes == -INT64_MAX && growth.names == -INT64_MAX);
 }
 
 /* It says OK, but the kernel knows better. */
@@ -134,6 +153,7 @@ static void test_a_missing_layer_is_denied(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_honest_report_stands),
+        cmocka_unit_test(test_growth_is_within_the_quota),
         cmocka_unit_test(test_the_kernel_outranks_the_report),
         cmocka_unit_test(test_a_finished_run_is_no_timeout),
         cmocka_unit_test(test_forged_reports_are_no_results),

@@ -226,7 +226,86 @@ static void test_inodes_end_at_the_quota(void **state) {
     assert_int_equal(CALL(w, "path_create_directory", RW, AT_PATH, length), WASI_EDQUOT);
     length = put_path(w, AT_PATH, "n0");
     assert_int_equal(CALL(w, "path_unlink_file", RW, AT_PATH, length), WASI_SUCCESS);
+    assert_int_equal(open_path(w, RW, "n3", 0, WASI_OFLAG_CREAT, WASI_RIGHTS_FILE, 0, &fd),
+                     WASI_EDQUOT); /* it is open still */
+    assert_int_equal(CALL(w, "fd_close", FIRST_FREE), WASI_SUCCESS);
     (void)open_ok(w, RW, "n3", WASI_OFLAG_CREAT);
+}
+
+/* A name through a link that leads to nothing is a name as any other. */
+static void test_names_through_dangling_links_are_counted(void **state) {
+    struct world *w = *state;
+    char name[16];
+    uint32_t fd = 0;
+    w->config.workspace_inodes = 4;
+    world_restart(w);
+    for (int i = 0; i < 3; i++) {
+        uint64_t length;
+        (void)snprintf(name, sizeof name, "n%d", i);
+        length = put_path(w, AT_PATH, name);
+        uint64_t link = put_path(w, AT_PATH2, "l");
+        assert_int_equal(CALL(w, "path_symlink", AT_PATH, length, RW, AT_PATH2, link),
+                         WASI_SUCCESS);
+        assert_int_equal(open_path(w, RW, "l", WASI_LOOKUP_SYMLINK_FOLLOW, WASI_OFLAG_CREAT,
+                                   WASI_RIGHTS_FILE, 0, &fd),
+                         WASI_SUCCESS);
+        assert_true(host_exists(w, name[1] == '0' ? "rw/n0" : name[1] == '1' ? "rw/n1" : "rw/n2"));
+        assert_int_equal(CALL(w, "fd_close", fd), WASI_SUCCESS);
+        assert_int_equal(CALL(w, "path_unlink_file", RW, AT_PATH2, put_path(w, AT_PATH2, "l")),
+                         WASI_SUCCESS);
+    }
+    assert_int_equal(w->growth.names, 3);
+    (void)open_ok(w, RW, "n3", WASI_OFLAG_CREAT);
+    assert_int_equal(open_path(w, RW, "dangling", WASI_LOOKUP_SYMLINK_FOLLOW, WASI_OFLAG_CREAT,
+                               WASI_RIGHTS_FILE, 0, &fd),
+                     WASI_EDQUOT);
+    assert_false(host_exists(w, "rw/nowhere"));
+}
+
+static void test_names_by_hard_links_are_counted(void **state) {
+    struct world *w = *state;
+    w->config.workspace_inodes = 2;
+    world_restart(w);
+    uint64_t length = put_path(w, AT_PATH, "file");
+    static const char *const names[] = {"a", "b", "c"};
+    for (int i = 0; i < 3; i++) {
+        uint64_t to = put_path(w, AT_PATH2, names[i]);
+        assert_int_equal(CALL(w, "path_link", RW, 0, AT_PATH, length, RW, AT_PATH2, to),
+                         i < 2 ? WASI_SUCCESS : WASI_EDQUOT);
+    }
+    assert_int_equal(w->growth.names, 2);
+    assert_int_equal(w->growth.bytes, 0);
+    assert_int_equal(CALL(w, "path_unlink_file", RW, AT_PATH, length), WASI_SUCCESS);
+    assert_int_equal(w->growth.names, 1);
+    assert_int_equal(w->growth.bytes, 0); /* it has other names */
+}
+
+/* Many small files take many blocks. */
+static void test_bytes_are_counted_in_blocks(void **state) {
+    struct world *w = *state;
+    uint32_t done = 0;
+    w->config.workspace_bytes = 4 * 4096;
+    world_restart(w);
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    for (int i = 0; i < 5; i++) {
+        uint32_t fd = open_ok(w, RW, names[i], WASI_OFLAG_CREAT);
+        assert_int_equal(write_text(w, fd, "x", &done), i < 4 ? WASI_SUCCESS : WASI_EDQUOT);
+        assert_int_equal(write_text(w, fd, "y", &done), i < 4 ? WASI_SUCCESS : WASI_EDQUOT);
+        assert_int_equal(CALL(w, "fd_close", fd), WASI_SUCCESS);
+    }
+    assert_int_equal(w->growth.bytes, 4 * 4096);
+    uint64_t length = put_path(w, AT_PATH, "directory");
+    assert_int_equal(CALL(w, "path_create_directory", RW, AT_PATH, length), WASI_EDQUOT);
+    length = put_path(w, AT_PATH, "a");
+    assert_int_equal(CALL(w, "path_unlink_file", RW, AT_PATH, length), WASI_SUCCESS);
+    length = put_path(w, AT_PATH, "directory");
+    assert_int_equal(CALL(w, "path_create_directory", RW, AT_PATH, length), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "path_remove_directory", RW, AT_PATH, length), WASI_SUCCESS);
+    assert_int_equal(w->growth.bytes, 3 * 4096);
+    uint32_t fd = 0; /* emptied: its block is free again */
+    assert_int_equal(open_path(w, RW, "b", 0, WASI_OFLAG_TRUNC, WASI_RIGHTS_FILE, 0, &fd),
+                     WASI_SUCCESS);
+    assert_int_equal(w->growth.bytes, 2 * 4096);
 }
 
 int main(void) {
@@ -244,6 +323,9 @@ int main(void) {
         T(test_open_files_are_limited),
         T(test_growth_ends_at_the_quota),
         T(test_inodes_end_at_the_quota),
+        T(test_names_through_dangling_links_are_counted),
+        T(test_names_by_hard_links_are_counted),
+        T(test_bytes_are_counted_in_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

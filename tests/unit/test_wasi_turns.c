@@ -112,6 +112,56 @@ static void test_mounts_are_exchanged_under_any_number(void **state) {
     assert_int_equal(CALL(w, "fd_prestat_get", dir, AT_OUT), WASI_SUCCESS);
 }
 
+static void rest_and_go_on(struct world *w) {
+    struct error err = {0};
+    wasi_rest(w->wasi);
+    w->growth = (struct wasi_growth){0};
+    assert_int_equal(wasi_rebind(w->wasi, &w->config, &err), 0);
+}
+
+/* A file without a name stays charged until its last descriptor is closed, in whichever turn. */
+static void test_files_without_a_name_are_charged_from_turn_to_turn(void **state) {
+    struct world *w = *state;
+    uint32_t done = 0, fd, other;
+    w->config.stays = true;
+    w->config.workspace_bytes = 40960;
+    w->config.workspace_inodes = 3;
+    world_restart(w);
+    fd = open_ok(w, RW, "big", WASI_OFLAG_CREAT);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", fd, 30000), WASI_SUCCESS);
+    assert_int_equal(w->growth.bytes, 32768);
+    uint64_t length = put_path(w, AT_PATH, "big");
+    uint64_t to = put_path(w, AT_PATH2, "second");
+    assert_int_equal(CALL(w, "path_link", RW, 0, AT_PATH, length, RW, AT_PATH2, to), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "path_unlink_file", RW, AT_PATH2, to), WASI_SUCCESS);
+    other = open_ok(w, RW, "big", 0);
+    assert_int_equal(CALL(w, "path_unlink_file", RW, AT_PATH, length), WASI_SUCCESS);
+    assert_int_equal(w->growth.bytes, 0); /* of what has a name */
+    assert_int_equal(w->growth.names, 0);
+
+    rest_and_go_on(w);
+    uint32_t next = open_ok(w, RW, "next", WASI_OFLAG_CREAT);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", next, 8193), WASI_EDQUOT);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", next, 8192), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", fd, 32769), WASI_EDQUOT);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", fd, 100), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", next, 8193), WASI_SUCCESS);
+    assert_int_equal(w->growth.bytes, 12288);
+    assert_int_equal(CALL(w, "fd_close", fd), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", next, 36864), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", next, 36865), WASI_EDQUOT); /* the other */
+    (void)open_ok(w, RW, "third", WASI_OFLAG_CREAT);
+    uint32_t fourth;
+    assert_int_equal(open_path(w, RW, "fourth", 0, WASI_OFLAG_CREAT, WASI_RIGHTS_FILE, 0, &fourth),
+                     WASI_EDQUOT);
+    assert_int_equal(CALL(w, "fd_close", other), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_filestat_set_size", next, 40960), WASI_SUCCESS);
+    (void)open_ok(w, RW, "fourth", WASI_OFLAG_CREAT);
+    assert_int_equal(w->growth.bytes, 40960);
+    assert_int_equal(w->growth.names, 3);
+    assert_int_equal(write_text(w, next, "x", &done), WASI_SUCCESS);
+}
+
 struct poller {
     struct world *w;
     int former, now;
@@ -159,6 +209,7 @@ int main(void) {
         T(test_streams_are_the_jobs_under_any_number),
         T(test_host_descriptors_are_the_jobs_under_any_number),
         T(test_mounts_are_exchanged_under_any_number),
+        T(test_files_without_a_name_are_charged_from_turn_to_turn),
         T(test_poll_waits_for_the_jobs_streams_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,7 +79,8 @@ int world_setup(void **state) {
                                      .deadline_ns = CLOCK_NEVER,
                                      .stdout_sink = {.fd = -1, .capture = &w->output[0]},
                                      .stderr_sink = {.fd = -1, .capture = &w->output[1]},
-                                     .counts = w->counts};
+                                     .counts = w->counts,
+                                     .growth = &w->growth};
     world_restart(w);
     *state = w;
     return 0;
@@ -88,6 +89,7 @@ int world_setup(void **state) {
 void world_restart(struct world *w) {
     struct error err = {0};
     wasi_free(w->wasi);
+    w->growth = (struct wasi_growth){0};
     w->wasi = wasi_new(&w->config, &err);
     if (w->wasi == NULL) fail_msg("%s", err.text);
     wasi_set_memory(w->wasi, &w->memory);

@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "wasi/wasi.h"
 
-enum { RW = 3, RO = 4, MEMORY_BYTES = 1 << 20 };
+enum { RW = 3, RO = 4, FIRST_FREE = 5, MEMORY_BYTES = 1 << 20 };
 /* Where the fixture puts things in guest memory. */
 enum { AT_PATH = 0x1000, AT_PATH2 = 0x3000, AT_OUT = 0x5000, AT_IOV = 0x6000, AT_DATA = 0x8000 };
 
@@ -27,6 +27,7 @@ struct world {
     struct wasi *wasi;
     struct buffer output[2];
     struct wasi_output_counts counts[2];
+    struct wasi_growth growth;
     struct wasi_config config; /* change it and call world_restart() */
     struct wasi_mount_config mounts[2];
 };
