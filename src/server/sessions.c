@@ -77,12 +77,10 @@ static int copy_folder(const char *from, const char *to, struct error *err) {
 }
 
 /* What a list of them tells. */
-static json_t *describe(const struct session *session) {
-    uint64_t bytes = 0, names = 0, now_ns = clock_now_ns();
-    struct error ignored = {0};
+static json_t *describe(struct session *session) {
+    uint64_t now_ns = clock_now_ns();
     const struct checkpoint *checkpoint;
-    _cleanup_(fd_closep) int dir = open_workspace(session, &ignored);
-    if (dir >= 0) (void)folder_usage(dir, &bytes, &names);
+    const struct session_usage *usage = session_usage_of(session);
     json_t *checkpoints = json_array();
     TAILQ_FOREACH(checkpoint, &session->checkpoints, link) {
         (void)json_array_append_new(checkpoints,
@@ -100,7 +98,8 @@ static json_t *describe(const struct session *session) {
                      "turns", (json_int_t)session->turns, "created", (json_int_t)session->created_s,
                      "age_seconds", (double)(time(NULL) - session->created_s), "idle_seconds",
                      (double)(now_ns - session->used_ns) / (double)NS_PER_SECOND, "memory_bytes",
-                     (json_int_t)session->memory_bytes, "workspace_bytes", (json_int_t)bytes,
+                     (json_int_t)session->memory_bytes, "workspace_bytes",
+                     (json_int_t)(usage->bytes < INT64_MAX ? usage->bytes : INT64_MAX),
                      "checkpoints", checkpoints);
 }
 
@@ -115,11 +114,10 @@ static const struct tool *tool_of_language(const char *name) {
 }
 
 /* Writes files of a request, if the quotas have room for them. */
-static int put_files(const struct session *session, int dir, const json_t *files,
-                     struct error *err) {
+static int put_files(struct session *session, int dir, const json_t *files, struct error *err) {
     const struct pa_limits *limits = &session->all->rules->limits;
-    uint64_t bytes, names;
-    if (folder_usage(dir, &bytes, &names) != 0)
+    const struct session_usage *usage = session_usage_of(session);
+    if (!usage->known)
         return error_set(err, PA_INVALID_ARGUMENT,
                          "files: /workspace has more than %d folders in each other",
                          FOLDER_MAX_DEPTH);
@@ -128,13 +126,13 @@ static int put_files(const struct session *session, int dir, const json_t *files
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return error_set_errno(err, PA_INTERNAL, errno, "make %s", path);
     _cleanup_(fd_closep) int staging = open_folder(path, err);
-    struct folder_put how = {
-        .staging = staging,
-        .replace = true,
-        .sync = !session->all->is_temporary,
-        .free_bytes = limits->workspace_bytes > bytes ? limits->workspace_bytes - bytes : 0,
-        .free_names = limits->workspace_inodes > names ? limits->workspace_inodes - names : 0};
+    struct folder_put how = {.staging = staging,
+                             .replace = true,
+                             .sync = !session->all->is_temporary,
+                             .free_bytes = session_room(limits->workspace_bytes, usage->bytes),
+                             .free_names = session_room(limits->workspace_inodes, usage->names)};
     int result = staging >= 0 ? folder_fill(dir, files, &how, err) : -1;
+    if (result == 0) session_usage_add(session, how.bytes, how.names);
     folder_remove(AT_FDCWD, path);
     return result;
 }
@@ -212,6 +210,7 @@ static struct session *branch(struct session *session, struct checkpoint *checkp
     copy->turns = checkpoint != NULL ? checkpoint->turns : session->turns;
     copy->memory_bytes = session->memory_bytes;
     copy->restored = session->restored;
+    copy->usage = checkpoint != NULL ? checkpoint->usage : *session_usage_of(session);
     if (checkpoint != NULL)
         checkpoint_folder(session, checkpoint, from);
     else
@@ -268,6 +267,7 @@ static json_t *call_checkpoint(struct sessions *all, const char *owner, const js
     if (checkpoint == NULL) return NULL;
     session_folder(session, "", from);
     checkpoint_folder(session, checkpoint, to);
+    checkpoint->usage = *session_usage_of(session);
     if (copy_folder(from, to, err) != 0) {
         checkpoint_end(session, checkpoint);
         return NULL;
@@ -310,6 +310,7 @@ static json_t *call_rollback(struct sessions *all, const char *owner, const json
     session->state = state_ref(checkpoint->state);
     state_unref(all, former);
     session->turns = checkpoint->turns;
+    session->usage = checkpoint->usage;
     session_touch(session);
     return describe(session);
 }
@@ -461,16 +462,14 @@ static int open_input(struct session_turn *turn, struct error *err) {
 
 /* Files of the request, and what is left of the quotas. */
 static int prepare_files(struct session_turn *turn, const json_t *given, struct error *err) {
-    const struct session *session = turn->session;
+    struct session *session = turn->session;
     const struct pa_limits *limits = &session->all->rules->limits;
     const json_t *files = json_object_get(given, "files");
-    uint64_t bytes, names;
     _cleanup_(fd_closep) int dir = open_workspace(session, err);
     if (dir < 0 || (files != NULL && put_files(session, dir, files, err) != 0)) return -1;
-    /* What cannot be counted has no room for more; a turn can remove it. */
-    if (folder_usage(dir, &bytes, &names) != 0) bytes = names = UINT64_MAX;
-    turn->free_bytes = limits->workspace_bytes > bytes ? limits->workspace_bytes - bytes : 0;
-    turn->free_names = limits->workspace_inodes > names ? limits->workspace_inodes - names : 0;
+    const struct session_usage *usage = session_usage_of(session);
+    turn->free_bytes = session_room(limits->workspace_bytes, usage->bytes);
+    turn->free_names = session_room(limits->workspace_inodes, usage->names);
     return 0;
 }
 
@@ -586,6 +585,7 @@ enum pa_status sessions_leave(struct session *session, enum pa_status status,
     session_folder(session, ".output", output);
     if (result != NULL && workspace_add_artifacts_of(output, result) != 0)
         (void)json_object_set_new(result, "artifacts_truncated", json_true());
+    session_usage_turn(session, output, outcome);
     folder_empty(AT_FDCWD, output);
     if (kept) {
         struct state *former = session->state;

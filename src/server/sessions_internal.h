@@ -21,11 +21,19 @@ struct line {
     unsigned references;
 };
 
+/* What a workspace takes of its quotas: counted once, and kept up to date by what is added to it
+ * and what a turn says it has added. */
+struct session_usage {
+    uint64_t bytes, names;
+    bool known;
+};
+
 struct checkpoint {
     char id[16];
     struct state *state; /* a reference; NULL: before the first turn */
     unsigned turns;
     time_t created_s;
+    struct session_usage usage;
     TAILQ_ENTRY(checkpoint) link;
 };
 
@@ -40,6 +48,7 @@ struct session {
     unsigned turns;
     time_t created_s;
     uint64_t used_ns, memory_bytes;
+    struct session_usage usage;
     bool busy;              /* in a turn */
     bool interrupted;       /* that turn */
     bool ending;            /* when the turn is over */
@@ -93,6 +102,15 @@ void session_scope(const struct session *session, char out[SESSION_PATH_BYTES]);
 void session_staging(const struct session *session, char out[SESSION_PATH_BYTES]);
 void checkpoint_folder(const struct session *session, const struct checkpoint *checkpoint,
                        char out[SESSION_PATH_BYTES]);
+
+/* Counts where nobody knows. What cannot be counted has no room for more; a turn can remove it. */
+const struct session_usage *session_usage_of(struct session *session);
+void session_usage_add(struct session *session, int64_t bytes, int64_t names);
+uint64_t session_room(uint64_t limit, uint64_t used);
+/* What a turn says its folders have grown by, less what it has left in `output`, which is going to
+ * be emptied. Where nobody can say it (NULL), the next turn begins with a count. */
+void session_usage_turn(struct session *session, const char *output,
+                        const struct remote_outcome *outcome);
 
 /* With an empty folder. */
 struct checkpoint *checkpoint_make(struct session *session, struct error *err);

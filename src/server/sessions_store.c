@@ -166,6 +166,7 @@ struct session *session_make(struct sessions *all, const char *owner, const stru
         return NULL;
     }
     session->tool = tool;
+    session->usage.known = true; /* it is empty */
     (void)snprintf(session->owner, sizeof session->owner, "%s", owner);
     if (parent != NULL) memcpy(session->parent, parent->id, sizeof session->parent);
     if (make_folders(session, err) == 0) return session;

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "tools/base64.h"
+#include "wasi/wasi.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -89,7 +90,8 @@ static int sync_file(const struct put *p, int fd) {
 static int stage(struct put *p, const char *name, const struct buffer *bytes, struct error *err) {
     char number[24];
     struct item *item = &p->items[p->count];
-    *item = (struct item){.name = name, .path = folder_path(name), .bytes = bytes->size};
+    *item = (struct item){
+        .name = name, .path = folder_path(name), .bytes = wasi_disk_bytes(S_IFREG, bytes->size)};
     if (item->path == NULL) {
         return error_set(err, PA_INVALID_ARGUMENT,
                          "files.%.100s: is no path beneath " WORKSPACE_GUEST_PATH
@@ -118,14 +120,15 @@ static int prepare(struct put *p, struct item *item, struct error *err) {
         return item->is_new ? 0 : refuse(item, errno, err);
     }
     if (S_ISDIR(st.st_mode) || !p->how->replace) return refuse(item, EEXIST, err);
-    if (S_ISREG(st.st_mode) && st.st_nlink == 1) item->former_bytes = (uint64_t)st.st_size;
+    if (S_ISREG(st.st_mode) && st.st_nlink == 1)
+        item->former_bytes = wasi_disk_bytes(st.st_mode, (uint64_t)st.st_size);
     return 0;
 }
 
 static int check_room(struct put *p, struct error *err) {
     uint64_t bytes = 0, former = 0, names = 0;
     for (size_t i = 0; i < p->count; i++) {
-        bytes += p->items[i].bytes;
+        bytes += p->items[i].bytes + p->items[i].made * wasi_disk_bytes(S_IFDIR, 0);
         former += p->items[i].former_bytes;
         names += p->items[i].made + p->items[i].is_new;
     }

@@ -216,7 +216,7 @@ def test_folders_in_folders_without_end(server, session):
     assert session.run(deep)["session_state"] == "kept"
     for action in ("fork", "checkpoint"):
         assert "more than 64 folders in each other" in session(action, 400)["error"]["message"]
-    assert "Quota exceeded: 'g'" in session.run("open('g', 'w')")["stderr"]
+    assert session.run("open('g', 'w')")["exit_code"] == 0
     assert session.value("x, open('f').read()") == "(2, 'one')"
     session("rollback", checkpoint_id=point)
     assert session.value("x, os.listdir()") == "(1, ['f'])"
@@ -333,6 +333,42 @@ def test_the_workspace_has_a_quota(tmp_path):
     assert "quota" in session("files", 400, files={"big": "x" * 90000})["error"]["message"]
     assert "quota" in session.run("1", 400, files={"big": "x" * 90000})["error"]["message"]
     assert "quota" in session.api("POST", "/sessions", {"files": {"big": "x" * 110000}}, 400)["error"]["message"]
+    server.stop()
+
+
+def test_files_without_a_name_stay_charged(tmp_path):
+    server = Server(tmp_path, http=True, env={"POLYAGENT_WASI_WORKSPACE_BYTES": "1000000"})
+    session = Api(server).open()
+    hide = "f = open('hidden', 'wb')\nf.write(b'x' * 800000)\nf.flush()\nimport os\nos.unlink('hidden')"
+    assert session.run(hide)["exit_code"] == 0
+    for _ in range(2):
+        full = session.run("open('more', 'wb').write(b'x' * 800000)")
+        assert full["exit_code"] == 1 and "Quota exceeded" in full["stderr"], full
+    assert session.value("f.close()\nopen('more', 'wb').write(b'x' * 800000)") == "800000"
+    # Whoever opens it and is stopped before the end has not got it any more.
+    stopped = session.run("os.unlink('more')\n" + hide + "\nwhile True: pass", execution_timeout_ms=1500)
+    assert stopped["status"] == "TIMEOUT"
+    assert session.value("open('more', 'wb').write(b'x' * 800000)") == "800000"
+    server.stop()
+
+
+def test_a_workspace_is_counted_and_not_walked(tmp_path):
+    server = Server(tmp_path, http=True, env={"POLYAGENT_WASI_WORKSPACE_INODES": "40"})
+    session = Api(server).open()
+    bytes_now = lambda: session.api("GET", f"/sessions/{session.id}")["workspace_bytes"]
+    assert session.run("import os\nopen('a', 'w').write('x')\nos.mkdir('d')\nos.link('a', 'd/b')\nopen('/output/o', 'w').write('x' * 9000)")["exit_code"] == 0
+    assert bytes_now() == 8192
+    session("files", files={"e/f": "text", "a": "longer than before"})
+    assert bytes_now() == 20480  # the old one is there as d/b
+    (workspace,) = (tmp_path / "sessions").glob(f"*/files/{session.id}")
+    for i in range(100):  # behind everybody's back: who walks would find them, and no room for one more
+        (workspace / f"host{i}").write_text("x")
+    assert session.run("open('g', 'w').write('y')")["exit_code"] == 0
+    assert bytes_now() == 24576
+    branch = session("fork")["sessions"][0]["session_id"]
+    assert session.api("GET", f"/sessions/{branch}")["workspace_bytes"] == 24576
+    assert session.run("while True: open('h', 'w').write('z' * 5000)", execution_timeout_ms=1500)["status"] == "TIMEOUT"
+    assert bytes_now() == 32768  # what a stopped turn has written counts
     server.stop()
 
 
