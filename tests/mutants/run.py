@@ -41,7 +41,7 @@ def prepare():
         if source.is_file() and (not target.exists() or source.read_bytes() != target.read_bytes()):
             shutil.copy(source, target)
     (TREE / "build").mkdir(exist_ok=True)
-    for name in ("engine", "interpreters", "venv", "go"):
+    for name in ("engine", "interpreters", "venv", "go", "tools"):
         link = TREE / "build" / name
         if not link.is_symlink() and (ROOT / "build" / name).exists():
             link.symlink_to(ROOT / "build" / name)
