@@ -356,6 +356,7 @@ static struct wasi_config world_of(const struct run_setup *setup) {
         .answer_fd = job->answer_fd,
         .stays = setup->stays,
         .same_mounts = setup->same_mounts,
+        .moved = setup->moved,
         .stdout_sink = {.fd = setup->output_fds[0], .capture = setup->captured},
         .stderr_sink = {.fd = setup->output_fds[1],
                         .capture = setup->captured != NULL ? setup->captured + 1 : NULL},
@@ -426,6 +427,7 @@ int run_resume(struct run *run, const struct run_setup *setup, struct error *err
     const struct guest_memory *memory = run->engine->memory;
     if (wasi_rebind(run->wasi, &world, err) != 0) return -1;
     take_setup(run, setup);
+    setup->report->files_lost = wasi_lost(run->wasi);
     if (memory != NULL) setup->report->peak_memory_bytes = memory->size_bytes;
     if (memory != NULL && memory->size_bytes > run->engine->memory_limit_bytes) {
         return error_set(err, PA_MEMORY_LIMIT,

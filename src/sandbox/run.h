@@ -18,6 +18,7 @@ struct run_report {
     uint64_t cpu_ns; /* of the thread */
     struct wasi_output_counts output[2];
     struct wasi_growth growth;
+    uint32_t files_lost; /* wasi_lost() */
     char message[1024];
     char backtrace[8192];
 };
@@ -31,6 +32,7 @@ struct run_setup {
     uint64_t deadline_ns;                   /* ends calls that block in the host */
     struct run_report *report;
     bool same_mounts;
+    bool moved; /* wasi_config */
     bool stays; /* the checkpoint is reached again at the end of the job: a session */
     /* If not NULL: called once, when all is ready and the guest's first instruction is next. */
     void (*before_guest)(void *context);

@@ -98,7 +98,8 @@ static int on_reply(sd_event_source *source, int fd, uint32_t events, void *cont
     }
     struct remote_outcome outcome = {0};
     if (got == sizeof run->reply)
-        outcome = (struct remote_outcome){run->reply.node, run->reply.report.growth};
+        outcome = (struct remote_outcome){run->reply.node, run->reply.report.growth,
+                                          run->reply.report.files_lost};
     if (!run->cancelled) run->callbacks->done(run->context, &result, &run->files, &outcome);
     release(run);
     return 0;
@@ -146,7 +147,8 @@ static int send_call(struct remote_run *run, const struct tool_call *call, const
     if (turn != NULL && turn->same_mounts) job.mount_count = 0;
     if (packet_pack(&packet, &job, err) != 0) return -1;
     if (turn != NULL) {
-        packet.header.flags |= PACKET_STAYS | (turn->same_mounts ? PACKET_SAME_MOUNTS : 0);
+        packet.header.flags |= PACKET_STAYS | (turn->same_mounts ? PACKET_SAME_MOUNTS : 0) |
+                               (turn->moved ? PACKET_MOVED : 0);
         packet.header.node = turn->node;
         packet.header.holder = run->remote->holder;
         packet.fds[PACKET_SCOPE] = open(turn->scope, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -29,6 +29,7 @@ void remote_drop_node(struct remote *remote, uint64_t node);
 struct remote_turn {
     uint64_t node;     /* that it goes on from; 0: from the start */
     bool same_mounts;  /* the node has them already */
+    bool moved;        /* the files are others than when it came to rest */
     const char *scope; /* the folder with the workspaces of the session and its branches */
 };
 
@@ -36,6 +37,7 @@ struct remote_turn {
 struct remote_outcome {
     uint64_t node;             /* where it stands; 0: nowhere */
     struct wasi_growth growth; /* of its folders: the worker's own count, within its quotas */
+    uint32_t files_lost;       /* descriptors that could not be opened again; its word, too */
 };
 
 struct remote_run; /* one under way */

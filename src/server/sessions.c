@@ -311,6 +311,7 @@ static json_t *call_rollback(struct sessions *all, const char *owner, const json
     state_unref(all, former);
     session->turns = checkpoint->turns;
     session->usage = checkpoint->usage;
+    session->moved = true;
     session_touch(session);
     return describe(session);
 }
@@ -507,10 +508,11 @@ int sessions_enter(struct sessions *all, const char *owner, const struct tool *t
                                     .output = turn->output,
                                     .name = turn->name,
                                     .fresh = state == NULL};
-    turn->node =
-        (struct remote_turn){.node = state != NULL ? state->node : 0,
-                             .same_mounts = state != NULL && strcmp(state->at, session->id) == 0,
-                             .scope = turn->scope};
+    bool at_home = state != NULL && strcmp(state->at, session->id) == 0;
+    turn->node = (struct remote_turn){.node = state != NULL ? state->node : 0,
+                                      .same_mounts = at_home,
+                                      .moved = state != NULL && (!at_home || session->moved),
+                                      .scope = turn->scope};
     return 0;
 }
 
@@ -542,9 +544,10 @@ void sessions_abandon(struct session_turn *turn) {
 }
 
 /* Where the session stands, and why. */
-static void tell(const struct session *session, bool kept, bool restarted, enum pa_status status,
-                 json_t *result) {
+static void tell(const struct session *session, bool kept, bool restarted, unsigned lost,
+                 enum pa_status status, json_t *result) {
     const char *state = restarted ? "restarted" : kept ? "kept" : "unchanged", *note = NULL;
+    char both[400];
     if (restarted)
         note = "the server was restarted: variables, imports and functions of earlier turns are "
                "gone; the files in /workspace are as they were";
@@ -553,6 +556,14 @@ static void tell(const struct session *session, bool kept, bool restarted, enum 
                "wrote are kept";
     else if (!kept)
         note = "variables are as before this turn; files that it wrote are kept";
+    if (lost > 0) {
+        (void)snprintf(
+            both, sizeof both,
+            "%s%s%u open file%s of earlier turns could not be opened again in /workspace "
+            "as it is now: using one gives an I/O error (EIO); open it anew",
+            note != NULL ? note : "", note != NULL ? "; " : "", lost, lost > 1 ? "s" : "");
+        note = both;
+    }
     (void)json_object_set_new(result, "session_id", json_string(session->id));
     (void)json_object_set_new(result, "session_state", json_string(state));
     if (note != NULL) (void)json_object_set_new(result, "session_note", json_string(note));
@@ -598,6 +609,7 @@ enum pa_status sessions_leave(struct session *session, enum pa_status status,
             state_unref(all, former);
             session->turns++;
             session->restored = false;
+            session->moved = false;
             if (memory != NULL) session->memory_bytes = (uint64_t)json_integer_value(memory);
         }
     } else if (node != 0) {
@@ -611,7 +623,8 @@ enum pa_status sessions_leave(struct session *session, enum pa_status status,
         tell_interrupted(result);
         status = PA_OK;
     }
-    if (result != NULL) tell(session, kept, restarted, status, result);
+    if (result != NULL)
+        tell(session, kept, restarted, outcome != NULL ? outcome->files_lost : 0, status, result);
     session->interrupted = false;
     session_touch(session);
     be_idle(session);

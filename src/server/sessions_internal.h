@@ -52,6 +52,7 @@ struct session {
     bool busy;              /* in a turn */
     bool interrupted;       /* that turn */
     bool ending;            /* when the turn is over */
+    bool moved;             /* its files are others than when its state was made */
     bool restored;          /* its interpreter's state was lost with a former server */
     struct remote_run *run; /* of the turn; NULL: not started yet */
     int input_fd;           /* owned; to the turn's stdin; -1 */

@@ -6,10 +6,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-wasi_errno wasi_fd_get(struct wasi *w, uint32_t fd, struct wasi_fd **out) {
+/* One that is taken, even if it is lost. */
+static wasi_errno get_taken(struct wasi *w, uint32_t fd, struct wasi_fd **out) {
     if (fd >= w->fd_capacity || w->fds[fd].kind == WASI_CLOSED) return WASI_EBADF;
     *out = &w->fds[fd];
     return WASI_SUCCESS;
+}
+
+wasi_errno wasi_fd_get(struct wasi *w, uint32_t fd, struct wasi_fd **out) {
+    wasi_errno e = get_taken(w, fd, out);
+    return e == WASI_SUCCESS && (*out)->kind == WASI_LOST ? WASI_EIO : e;
 }
 
 wasi_errno wasi_fd_require(struct wasi *w, uint32_t fd, enum wasi_kind kind, wasi_errno wrong_kind,
@@ -61,13 +67,14 @@ void wasi_fd_release(struct wasi *w, struct wasi_fd *entry) {
     if (held && !wasi_fd_is_held(w, &st)) wasi_quota_released(w, &st);
     if (entry->host_fd >= 0 && !entry->preopened) (void)close(entry->host_fd);
     wasi_listing_free(entry->listing);
+    free(entry->origin);
     *entry = (struct wasi_fd){.host_fd = -1};
 }
 
 /* fd_close(fd). A closed preopen is gone from the guest's view for good. */
 WASI_FN(fd_close) {
     struct wasi_fd *entry;
-    wasi_errno e = wasi_fd_get(w, (uint32_t)a[0], &entry);
+    wasi_errno e = get_taken(w, (uint32_t)a[0], &entry);
     if (e == WASI_SUCCESS) wasi_fd_release(w, entry);
     return e;
 }
@@ -75,8 +82,8 @@ WASI_FN(fd_close) {
 /* fd_renumber(fd, to): `to` must be open, is closed, and takes over fd's entry. */
 WASI_FN(fd_renumber) {
     struct wasi_fd *from = NULL, *to = NULL;
-    wasi_errno e = wasi_fd_get(w, (uint32_t)a[0], &from);
-    if (e == WASI_SUCCESS) e = wasi_fd_get(w, (uint32_t)a[1], &to);
+    wasi_errno e = get_taken(w, (uint32_t)a[0], &from);
+    if (e == WASI_SUCCESS) e = get_taken(w, (uint32_t)a[1], &to);
     if (e != WASI_SUCCESS || from == to) return e;
     wasi_fd_release(w, to);
     *to = *from;

@@ -67,7 +67,8 @@ static wasi_errno read_listing(struct wasi *w, int dir_fd, struct wasi_listing *
     /* A descriptor of its own: the position of the guest's stays untouched. */
     int fd = wasi_path_resolve(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0) return (wasi_errno)-fd;
-    DIR *dir = fdopendir(fd);
+    struct stat st;
+    DIR *dir = fstat(fd, &st) == 0 ? fdopendir(fd) : NULL;
     struct wasi_listing *listing = calloc(1, sizeof *listing);
     wasi_errno e = dir == NULL || listing == NULL ? WASI_ENOMEM : WASI_SUCCESS;
     while (e == WASI_SUCCESS) {
@@ -93,9 +94,8 @@ static wasi_errno read_listing(struct wasi *w, int dir_fd, struct wasi_listing *
         return e;
     }
     qsort(listing->entries, listing->count, sizeof *listing->entries, by_name);
-    for (size_t i = 0; w->deterministic && i < listing->count; i++) {
-        listing->entries[i].inode = i + 1; /* path_filestat_get gives the number that counts */
-    }
+    for (size_t i = 0; i < listing->count; i++)
+        listing->entries[i].inode = wasi_inode(w, st.st_dev, listing->entries[i].inode);
     *out = listing;
     return WASI_SUCCESS;
 }

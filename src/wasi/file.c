@@ -274,24 +274,10 @@ static uint64_t timestamp(struct timespec t) {
     return ns;
 }
 
-/* In deterministic mode inode numbers count the files in the order in which the guest meets them.
- */
-static uint64_t stable_inode(struct wasi *w, const struct stat *st) {
-    for (size_t i = 0; i < w->identity_count; i++) {
-        if (w->identities[i].dev == st->st_dev && w->identities[i].ino == st->st_ino) return i + 1;
-    }
-    struct wasi_identity *grown =
-        reallocarray(w->identities, w->identity_count + 1, sizeof *w->identities);
-    if (grown == NULL) return 0;
-    w->identities = grown;
-    grown[w->identity_count] = (struct wasi_identity){.dev = st->st_dev, .ino = st->st_ino};
-    return ++w->identity_count;
-}
-
 wasi_errno wasi_write_filestat(struct wasi *w, const struct stat *st, uint32_t ptr) {
     uint8_t out[WASI_FILESTAT_BYTES] = {0}; /* padding must not carry host bytes */
     uint64_t fields[8] = {st->st_dev,
-                          st->st_ino,
+                          wasi_inode(w, st->st_dev, st->st_ino),
                           0, /* the file type, a byte */
                           st->st_nlink,
                           (uint64_t)st->st_size,
@@ -301,7 +287,6 @@ wasi_errno wasi_write_filestat(struct wasi *w, const struct stat *st, uint32_t p
     if (w->deterministic) {
         uint64_t epoch_ns = wasi_clock_now_ns(w, WASI_CLOCK_REALTIME) - w->virtual_ns;
         fields[0] = 1;
-        fields[1] = stable_inode(w, st);
         fields[5] = fields[6] = fields[7] = epoch_ns;
         if (S_ISDIR(st->st_mode)) fields[4] = 4096; /* file systems differ */
     }

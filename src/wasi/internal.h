@@ -18,8 +18,10 @@ enum {
     WASI_FIRST_PREOPEN = 3 /* where libc looks for them */
 };
 
-enum wasi_kind { WASI_CLOSED = 0, WASI_FILE, WASI_DIRECTORY, WASI_INPUT, WASI_OUTPUT };
+/* LOST: taken, but what it led to is not there any more (reopen.c). */
+enum wasi_kind { WASI_CLOSED = 0, WASI_FILE, WASI_DIRECTORY, WASI_INPUT, WASI_OUTPUT, WASI_LOST };
 
+struct wasi_origin;  /* how to open it again (reopen.c) */
 struct wasi_listing; /* a directory's entries as read at cookie 0 (directory.c) */
 
 struct wasi_bytes { /* the caller's memory, being read */
@@ -45,12 +47,14 @@ struct wasi_fd {
     bool preopened;               /* it is the mount itself, whose descriptor is the mount's */
     uint32_t mount;               /* FILE and DIRECTORY: in which of wasi.mounts it lies */
     struct wasi_listing *listing; /* owned */
+    struct wasi_origin *origin;   /* owned; NULL: not known */
     struct wasi_stream *stream;   /* OUTPUT: one of wasi.streams */
 };
 
 struct wasi_mount {
     char *guest_path; /* owned */
     int fd;           /* owned; a directory */
+    int former_fd;    /* likewise, while it is exchanged; -1 */
     bool writable;
     bool fixed;
 };
@@ -63,9 +67,10 @@ struct wasi_input {
     int fd;                  /* else this; the caller's; -1: none */
 };
 
-struct wasi_identity { /* of a file, for stable inode numbers in deterministic mode */
-    dev_t dev;
-    ino_t ino;
+struct wasi_inodes {               /* inode.c */
+    struct wasi_inode_slot *slots; /* owned; a hash table of `capacity`, a power of 2 */
+    size_t count, capacity;
+    uint64_t last; /* that was given */
 };
 
 struct wasi_strings { /* argv or env, as the guest wants them: NUL-terminated, one after another */
@@ -97,8 +102,8 @@ struct wasi {
     int64_t quota_names;
     int64_t held_bytes;         /* of files without a name that are open */
     struct wasi_growth *growth; /* the caller's; NULL: nobody wants to know */
-    struct wasi_identity *identities;
-    size_t identity_count;
+    struct wasi_inodes inodes;
+    uint32_t lost; /* descriptors, with the job that began last */
     enum wasi_stop stop;
     uint32_t exit_code;
     int trace_fd;
@@ -132,6 +137,26 @@ bool wasi_fd_is_held(const struct wasi *w, const struct stat *st);
 /* A file has lost its last name: its descriptors hold it. False if there are none. */
 bool wasi_fd_hold(struct wasi *w, const struct stat *st);
 
+/* reopen.c */
+/* Notes how what `entry` has open, by a path in `dir`, can be opened again. */
+void wasi_origin_note(struct wasi *w, struct wasi_fd *entry, const struct wasi_fd *dir,
+                      const char *path, uint64_t flags);
+/* A name has moved. */
+void wasi_origins_move(struct wasi *w, const struct wasi_fd *from_dir, const char *from,
+                       const struct wasi_fd *to_dir, const char *to);
+/* At the end of a turn, and at the beginning of the next; `moved`: in other files than before. */
+void wasi_origins_rest(struct wasi *w);
+void wasi_origins_begin(struct wasi *w, bool moved);
+
+/* inode.c */
+/* The number that the guest knows the file by. */
+uint64_t wasi_inode(struct wasi *w, dev_t dev, ino_t ino);
+/* `now` has the place of `former`, and its number. False when memory runs out. */
+bool wasi_inode_keep(struct wasi *w, const struct stat *former, const struct stat *now);
+/* The file is no more. */
+void wasi_inode_forget(struct wasi *w, const struct stat *st);
+void wasi_inodes_fini(struct wasi_inodes *inodes);
+
 /* errno.c */
 wasi_errno wasi_from_errno(int number);
 
@@ -141,6 +166,8 @@ struct wasi_path {
     bool must_be_directory;
 };
 wasi_errno wasi_path_copy(struct wasi *w, uint32_t ptr, uint32_t len, struct wasi_path *path);
+/* The flags of open(2) for those of a descriptor. */
+uint64_t wasi_host_fdflags(uint16_t fdflags);
 /* openat2 beneath `dir_fd`; a descriptor >= 0 or a negative WASI errno. */
 int wasi_path_resolve(int dir_fd, const char *path, uint64_t flags, uint64_t mode);
 

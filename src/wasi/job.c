@@ -1,5 +1,6 @@
 /* What a job brings: its streams, rules and mounts; and how a warm interpreter goes from one job to
  * the next. The guest may have moved any descriptor to any number meanwhile, or closed it. */
+#include "base/cleanup.h"
 #include "wasi/internal.h"
 
 #include <errno.h>
@@ -64,6 +65,7 @@ int wasi_mounts_open(struct wasi *w, const struct wasi_config *config, struct er
         struct wasi_mount *mount = &w->mounts[i];
         *mount = (struct wasi_mount){.guest_path = strdup(given->guest_path),
                                      .fd = fcntl(given->dir_fd, F_DUPFD_CLOEXEC, 0),
+                                     .former_fd = -1,
                                      .writable = given->writable,
                                      .fixed = given->fixed};
         w->mount_count = i + 1;
@@ -102,7 +104,7 @@ static int exchange_mounts(struct wasi *w, const struct wasi_config *config, str
         if (given->fixed) continue;
         int fd = fcntl(given->dir_fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "mount %s", mount->guest_path);
-        (void)close(mount->fd); /* the empty directory of the start, or another branch's */
+        mount->former_fd = mount->fd; /* the empty one of the start, or another branch's */
         mount->fd = fd;
         mount->writable = given->writable;
         for (uint32_t k = 0; k < w->fd_top; k++) {
@@ -119,13 +121,17 @@ void wasi_rest(struct wasi *w) {
                                         .stderr_sink.fd = -1,
                                         .counts = nobodys,
                                         .stays = true};
+    wasi_origins_rest(w);
     wasi_job_begin(w, &nothing);
 }
 
 int wasi_rebind(struct wasi *w, const struct wasi_config *config, struct error *err) {
     if (!fits(w, config))
         return error_set(err, PA_INTERNAL, "the warm interpreter was started for other mounts");
-    if (!config->same_mounts && exchange_mounts(w, config, err) != 0) return -1;
-    wasi_job_begin(w, config);
-    return 0;
+    int result = config->same_mounts ? 0 : exchange_mounts(w, config, err);
+    if (result == 0) wasi_origins_begin(w, config->moved);
+    for (uint32_t i = 0; i < w->mount_count; i++)
+        fd_closep(&w->mounts[i].former_fd);
+    if (result == 0) wasi_job_begin(w, config);
+    return result;
 }

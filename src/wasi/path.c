@@ -75,7 +75,7 @@ static wasi_errno check_open_rights(const struct wasi_fd *dir, uint32_t oflags, 
     return WASI_SUCCESS;
 }
 
-static uint64_t host_fdflags(uint16_t fdflags) {
+uint64_t wasi_host_fdflags(uint16_t fdflags) {
     return (fdflags & WASI_FDFLAG_APPEND ? (uint64_t)O_APPEND : 0) |
            (fdflags & WASI_FDFLAG_DSYNC ? (uint64_t)O_DSYNC : 0) |
            (fdflags & (WASI_FDFLAG_SYNC | WASI_FDFLAG_RSYNC) ? (uint64_t)O_SYNC : 0);
@@ -149,7 +149,7 @@ WASI_FN(path_open) {
     /* As in POSIX, a trailing slash asks for what the link leads to. */
     bool follow = a[1] & WASI_LOOKUP_SYMLINK_FOLLOW || path.must_be_directory;
     uint64_t nofollow = follow ? 0 : O_NOFOLLOW;
-    uint64_t flags = O_NONBLOCK | O_NOCTTY | nofollow | host_fdflags((uint16_t)a[7]);
+    uint64_t flags = O_NONBLOCK | O_NOCTTY | nofollow | wasi_host_fdflags((uint16_t)a[7]);
     flags |= directory ? O_DIRECTORY : 0;
     /* O_RDONLY|O_TRUNC is unspecified: truncating opens for writing, the rights keep the guest out.
      */
@@ -177,6 +177,7 @@ WASI_FN(path_open) {
         .writable_mount = dir->writable_mount,
         .mount = dir->mount,
     };
+    wasi_origin_note(w, &w->fds[slot], dir, path.text, flags);
     memcpy(span, &slot, sizeof slot);
     return WASI_SUCCESS;
 }

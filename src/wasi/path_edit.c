@@ -70,15 +70,13 @@ WASI_FN(path_create_directory) {
 /* path_remove_directory(fd, *path, path_len) */
 WASI_FN(path_remove_directory) {
     struct place at;
+    struct stat st;
     wasi_errno e = place_find(w, a[0], WASI_RIGHT_PATH_REMOVE_DIRECTORY, a[1], a[2], &at);
     if (e != WASI_SUCCESS) return e;
-    if (at.is_dots) {
-        e = WASI_EINVAL;
-    } else if (unlinkat(at.parent_fd, at.leaf, AT_REMOVEDIR) != 0) {
+    e = at.is_dots ? WASI_EINVAL : place_stat(&at, &st);
+    if (e == WASI_SUCCESS && unlinkat(at.parent_fd, at.leaf, AT_REMOVEDIR) != 0)
         e = wasi_from_errno(errno);
-    } else {
-        wasi_quota_give_name(w, S_IFDIR);
-    }
+    if (e == WASI_SUCCESS) wasi_quota_unlinked(w, &st);
     place_fini(&at);
     return e;
 }
@@ -163,6 +161,12 @@ WASI_FN(path_link) {
     return e;
 }
 
+/* The path of a name, put together again: its last slash is a NUL. */
+static const char *whole_path(struct place *place) {
+    if (place->leaf != place->path.text) place->path.text[place->leaf - place->path.text - 1] = '/';
+    return place->path.text;
+}
+
 /* path_rename(fd, *old_path, old_len, new_fd, *new_path, new_len) */
 WASI_FN(path_rename) {
     struct place from, to;
@@ -182,6 +186,8 @@ WASI_FN(path_rename) {
         } else if (replaces) {
             wasi_quota_unlinked(w, &replaced);
         }
+        if (e == WASI_SUCCESS)
+            wasi_origins_move(w, from.dir, whole_path(&from), to.dir, whole_path(&to));
         place_fini(&to);
     }
     place_fini(&from);

@@ -81,9 +81,12 @@ void wasi_quota_unlinked(struct wasi *w, const struct stat *st) {
     int64_t bytes = last ? cost_of(st) : 0;
     count(w, -bytes, -1, false);
     /* wasi_quota_released() gives the blocks of one that is open back. */
-    if (last && wasi_fd_hold(w, st)) count(w, bytes, 1, true);
+    bool held = last && wasi_fd_hold(w, st);
+    if (held) count(w, bytes, 1, true);
+    if (last && !held) wasi_inode_forget(w, st);
 }
 
 void wasi_quota_released(struct wasi *w, const struct stat *st) {
     count(w, -cost_of(st), -1, true);
+    wasi_inode_forget(w, st);
 }

@@ -96,7 +96,7 @@ void wasi_free(struct wasi *w) {
     wasi_mounts_close(w);
     free(w->argv.data);
     free(w->env.data);
-    free(w->identities);
+    wasi_inodes_fini(&w->inodes);
     free(w);
 }
 
@@ -106,6 +106,10 @@ void wasi_set_memory(struct wasi *w, const struct guest_memory *memory) {
 
 enum wasi_stop wasi_stopped(const struct wasi *w) {
     return w->stop;
+}
+
+uint32_t wasi_lost(const struct wasi *w) {
+    return w->lost;
 }
 
 uint32_t wasi_exit_code(const struct wasi *w) {

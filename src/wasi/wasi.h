@@ -92,6 +92,7 @@ struct wasi_config {
      * it again: the end of a session's turn. */
     bool stays;
     bool same_mounts; /* for wasi_rebind(): they stay, whatever stands in `mounts` */
+    bool moved;       /* for wasi_rebind(): the files are others than when the last turn ended */
 };
 
 struct wasi;
@@ -109,8 +110,13 @@ void wasi_rest(struct wasi *wasi);
  * numbers are those of `config` from now on. Arguments and environment stay, as the guest has read
  * them; the mounts must be as many and under the same names as at the start. -1 with `err` if they
  * are not.
+ * What is open in a mount that is not fixed is the same file, at the same offset, as at the last
+ * wasi_rest(); where the files `moved`, it is opened again by its path. What is not there any more
+ * is lost: its descriptor stays taken, and answers EIO. wasi_lost() tells how many are.
  * Nothing of the former job is left, whatever numbers the guest has moved its descriptors to. */
 int wasi_rebind(struct wasi *wasi, const struct wasi_config *config, struct error *err);
+
+uint32_t wasi_lost(const struct wasi *wasi);
 
 /* Tells which memory the guest's pointers mean; `memory` must outlive the calls. */
 void wasi_set_memory(struct wasi *wasi, const struct guest_memory *memory);

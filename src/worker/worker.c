@@ -152,6 +152,7 @@ void worker_resume(struct run *run, const struct seal *seal, const struct worker
     resumed->setup = setup_for(&resumed->packet, &resumed->view, start->report);
     resumed->setup.stays = start->stays;
     resumed->setup.same_mounts = resumed->packet.header.flags & PACKET_SAME_MOUNTS;
+    resumed->setup.moved = resumed->packet.header.flags & PACKET_MOVED;
     if (run_resume(run, &resumed->setup, &err) != 0) give_up(start->report, &err);
     seal_for(seal, start, &resumed->packet, &resumed->view, &resumed->layers);
 }

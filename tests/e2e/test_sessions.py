@@ -180,6 +180,86 @@ def test_branches_go_their_own_ways(session):
     assert lineage[grandchild.id] == names[1] and lineage[names[0]] == session.id
 
 
+OPEN_FILES = """
+import csv, logging, os, sqlite3
+db = sqlite3.connect("x.db")
+db.execute("create table t(a)")
+db.execute("insert into t values('base')")
+db.commit()
+log = logging.getLogger("l")
+log.addHandler(logging.FileHandler("log.txt"))
+log.warning("base")
+file = open("o.csv", "w", newline="")
+writer = csv.writer(file)
+writer.writerow(["base"])
+file.flush()
+reader = open("in.txt", "w+")
+reader.write("one\\ntwo\\nthree\\n")
+reader.seek(0)
+first = os.read(reader.fileno(), 4)
+"""
+WRITE = """
+db.execute("insert into t values('{0}')")
+db.commit()
+log.warning("{0}")
+writer.writerow(["{0}"])
+file.flush()
+(os.read(reader.fileno(), 4), [r[0] for r in db.execute("select * from t")])
+"""
+LOOK = "[r[0] for r in sqlite3.connect('x.db').execute('select * from t')], open('log.txt').read().split(), open('o.csv').read().split()"
+
+
+def holds(*words):
+    return str((list(words),) * 3)
+
+
+def test_open_files_are_a_branchs_own(session):
+    session.run(OPEN_FILES)
+    point = session("checkpoint")["checkpoint_id"]
+    branches = [Session(session.api, s["session_id"]) for s in session("fork", count=2)["sessions"]]
+    for number, branch in enumerate(branches):
+        assert branch.value(WRITE.format(f"b{number}")) == f"(b'two\\n', ['base', 'b{number}'])"
+    assert session.value(LOOK) == holds("base")
+    assert session.value(WRITE.format("parent")) == "(b'two\\n', ['base', 'parent'])"
+    assert [branch.value(LOOK) for branch in branches] == [holds("base", "b0"), holds("base", "b1")]
+    assert session.value(LOOK) == holds("base", "parent")
+    then = Session(session.api, session("fork", checkpoint_id=point)["sessions"][0]["session_id"])
+    assert then.value(WRITE.format("then")) == "(b'two\\n', ['base', 'then'])" and then.value(LOOK) == holds("base", "then")
+    grandchild = Session(session.api, branches[0]("fork")["sessions"][0]["session_id"])
+    branches[0].close()
+    turn = grandchild.run(WRITE.format("g"))
+    assert turn["result"] == "(b'thre', ['base', 'b0', 'g'])" and "session_note" not in turn
+    assert grandchild.value(LOOK) == holds("base", "b0", "g")
+
+
+def test_a_rollback_takes_open_files_back(session):
+    session.run(OPEN_FILES)
+    point = session("checkpoint")["checkpoint_id"]
+    session.run(WRITE.format("later"))
+    session("rollback", checkpoint_id=point)
+    assert session.value(LOOK) == holds("base")
+    turn = session.run(WRITE.format("again"))
+    assert turn["result"] == "(b'two\\n', ['base', 'again'])" and "session_note" not in turn, turn
+    assert session.value(LOOK) == holds("base", "again")
+    # A turn that is undone moves nothing either, and what it wrote is there.
+    assert session.run("os.read(reader.fileno(), 1)\nwhile True: pass", execution_timeout_ms=1000)["session_state"] == "unchanged"
+    assert session.value("os.read(reader.fileno(), 4)") == "b'thre'"
+
+
+def test_open_files_that_are_gone_say_so(session):
+    session.run("import os\nf = open('f', 'w+')\nf.write('x')\nf.flush()\nos.unlink('f')\ng = open('g', 'w+')\nh = open('h', 'w+')")
+    assert session.value("f.seek(0)\nf.read()") == "'x'"  # its own, without a name
+    branch = Session(session.api, session("fork")["sessions"][0]["session_id"])
+    turn = branch.run("f.seek(0)\nf.read()")
+    assert "1 open file of earlier turns could not be opened again" in turn["session_note"]
+    assert turn["exit_code"] == 1 and "I/O error" in turn["stderr"], turn
+    assert "session_note" not in branch.run("g.write('y')\ng.flush()") and branch.value("open('g').read()") == "'y'"
+    session("files", files={"g": "from elsewhere"})
+    turn = session.run("f.seek(0)\nprint(f.read())\ng.write('y')\ng.flush()")
+    assert "1 open file" in turn["session_note"] and turn["stdout"] == "x\n" and "I/O error" in turn["stderr"]
+    assert session.value("open('g').read()") == "'from elsewhere'"
+
+
 def test_branches_run_at_once(session):
     session.run("import time\nx = 1")
     branches = [Session(session.api, s["session_id"]) for s in session("fork", count=4)["sessions"]]
