@@ -2,7 +2,7 @@
 _polyagent() {
     local current=${COMP_WORDS[COMP_CWORD]}
     local shared="--dir --env --stdin --memory --timeout --cpu-time --fuel --output-limit --max-module
-        --deterministic --no-clock --no-random --stats --trace --local --help"
+        --deterministic --no-clock --no-random --stats --trace --local --raw --help"
     if [[ $COMP_CWORD -eq 1 ]]; then
         mapfile -t COMPREPLY < <(compgen -W "run python js ruby build repl tool serve submit mcp interpreter module doctor bench cache --help --version" -- "$current")
         return
@@ -19,7 +19,7 @@ _polyagent() {
     submit-*) mapfile -t COMPREPLY < <(compgen -W "--server --json --help" -- "$current") ;;
     mcp-*) mapfile -t COMPREPLY < <(compgen -W "--config --local --help" -- "$current") ;;
     build-*) mapfile -t COMPREPLY < <(compgen -W "-o --help" -- "$current") ;;
-    repl-*) mapfile -t COMPREPLY < <(compgen -W "--language --packages --timeout --local --help" -- "$current") ;;
+    repl-*) mapfile -t COMPREPLY < <(compgen -W "--language --packages --timeout --local --raw --help" -- "$current") ;;
     interpreter*) mapfile -t COMPREPLY < <(compgen -W "list add remove warm --json --manifest --language --from --wheel
         --preload --memory --help" -- "$current") ;;
     module*) mapfile -t COMPREPLY < <(compgen -W "list push pull inspect remove --help" -- "$current") ;;

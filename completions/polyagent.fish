@@ -4,7 +4,7 @@ complete -c polyagent -n '__fish_seen_subcommand_from cache' -xa 'list verify cl
 for option in dir env stdin memory timeout cpu-time fuel output-limit max-module
     complete -c polyagent -n '__fish_seen_subcommand_from run python js ruby' -l $option -r
 end
-for option in deterministic no-clock no-random stats trace local help
+for option in deterministic no-clock no-random stats trace local raw help
     complete -c polyagent -n '__fish_seen_subcommand_from run python js ruby' -l $option
 end
 for option in invoke profile coredump

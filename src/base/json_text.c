@@ -2,8 +2,11 @@
 
 #include "base/text.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Into room that is there: then nothing is allocated on the way. */
 char *json_text(const json_t *value, size_t flags) {
@@ -25,4 +28,31 @@ json_t *json_of_text(const char *text) {
     if (shown != NULL) value = json_string(shown);
     free(shown);
     return value;
+}
+
+static int put_shown(const char *text) {
+    const uint8_t *at = (const uint8_t *)text;
+    size_t left = strlen(text);
+    int result = 0;
+    while (left > 0 && result >= 0) {
+        size_t length = text_character(at, left);
+        unsigned code;
+        if (length > 0 && *at >= 0x7f && text_controls(at, length, &code))
+            result = printf("\\u%04x", code);
+        else
+            result = fwrite(at, 1, length > 0 ? length : 1, stdout) > 0 ? 0 : EOF;
+        at += length > 0 ? length : 1;
+        left -= length > 0 ? length : 1;
+    }
+    return result < 0 ? result : putchar('\n');
+}
+
+int json_print(const json_t *value, size_t flags) {
+    char *text = value != NULL ? json_text(value, flags) : NULL;
+    if (text == NULL) return -ENOMEM;
+    errno = 0;
+    int result = isatty(STDOUT_FILENO) ? put_shown(text) : puts(text);
+    free(text);
+    if (result >= 0 && fflush(stdout) == 0) return 0;
+    return errno != 0 ? -errno : -EIO;
 }

@@ -12,4 +12,8 @@ char *json_text(const json_t *value, size_t flags);
 /* A string, even of what is no UTF-8 (base/text.h); NULL: out of memory. */
 json_t *json_of_text(const char *text);
 
+/* Prints it on stdout, with an end of line; on a terminal with escapes for the characters that
+ * control one (JSON itself has them for those of ASCII). 0 or a negative errno. */
+int json_print(const json_t *value, size_t flags);
+
 #endif

@@ -34,6 +34,7 @@ struct cli_run {
     const char *coredump_path; /* NULL: none wanted */
     enum cli_stats stats;
     bool local;       /* not by a server */
+    bool raw;         /* a terminal gets the output as it is */
     size_t warm_argc; /* of job.argv, where the interpreter stays; 0: as job.argc */
 };
 
@@ -46,7 +47,8 @@ struct cli_run {
         {"deterministic", optional_argument, NULL, 'D'}, {"no-clock", no_argument, NULL, 'C'}, \
         {"no-random", no_argument, NULL, 'R'}, {"max-module", required_argument, NULL, 'M'}, \
         {"stats", optional_argument, NULL, 's'}, {"trace", no_argument, NULL, 'x'}, \
-        {"stdin", required_argument, NULL, 'i'}, {"local", no_argument, NULL, 'L'}, { \
+        {"stdin", required_argument, NULL, 'i'}, {"local", no_argument, NULL, 'L'}, \
+        {"raw", no_argument, NULL, 'W'}, { \
         "help", no_argument, NULL, 'h' \
     }
 

@@ -167,6 +167,7 @@ int cli_run_option(struct cli_run *run, int option, const char *value) {
         return parse_into("--deterministic", value, no_suffixes, 0, INT64_MAX, "a seed: a number",
                           &run->job.seed);
     case 'L': run->local = true; return 0;
+    case 'W': run->raw = true; return 0;
     case 'C': run->job.deny_clock = true; return 0;
     case 'R': run->job.deny_random = true; return 0;
     case 'x': run->job.trace_fd = STDERR_FILENO; return 0;

@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/json_text.h"
+#include "cli/screen.h"
 #include "supervisor/socket.h"
 #include "tools/result.h"
 
@@ -99,6 +100,10 @@ static int redirect_stdin(struct cli_run *run, const char *module_path) {
     } else if (strcmp(module_path, "-") == 0) { /* the module was there */
         run->job.use_stdin_fd = false;
         run->job.stdin_fd = -1;
+    } else if (run->job.use_stdin_fd && isatty(STDIN_FILENO)) {
+        /* For reading only: the terminal's own descriptor takes output, too. */
+        int fd = open("/proc/self/fd/0", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+        if (fd >= 0) run->job.stdin_fd = fd;
     }
     return 0;
 }
@@ -158,9 +163,16 @@ int cli_perform(const struct cli_work *work,
     return code;
 }
 
+struct shown {
+    const struct cli_run *run;
+    struct screen *screen;
+};
+
 /* For cli_perform(): with the command line's options for a run. */
 static int report(void *context, const struct pa_result *result) {
-    const struct cli_run *run = context;
+    const struct shown *shown = context;
+    const struct cli_run *run = shown->run;
+    screen_end(shown->screen); /* first what the program said */
     if (result->message != NULL) {
         char message[sizeof((struct pa_error *)NULL)->message];
         cli_message(result->message, message, sizeof message);
@@ -170,6 +182,19 @@ static int report(void *context, const struct pa_result *result) {
     if (run->stats == CLI_STATS_JSON) print_stats_json(result);
     if (run->stats == CLI_STATS_TEXT) print_stats(result);
     return cli_exit_code(result);
+}
+
+/* With what the program writes to a terminal made fit for it. */
+static int perform_shown(struct cli_run *run, const struct cli_work *work) {
+    struct screen screen = {.relays = {NULL, NULL}};
+    struct error err = {0};
+    int fds[2] = {run->job.stdout_fd, run->job.stderr_fd};
+    if (!run->raw && screen_start(&screen, fds, &err) != 0) return cli_fail("%s", err.text);
+    run->job.stdout_fd = fds[0];
+    run->job.stderr_fd = fds[1];
+    if (run->job.trace_fd == STDERR_FILENO) run->job.trace_fd = fds[1];
+    struct shown shown = {.run = run, .screen = &screen};
+    return cli_perform(work, report, &shown);
 }
 
 static int perform(struct cli_run *run, const char *module_path) {
@@ -182,12 +207,14 @@ static int perform(struct cli_run *run, const char *module_path) {
     if (strcmp(module_path, "-") == 0) {
         if (read_module(&bytes, &run->job.limits, &err) != 0) {
             const struct pa_result refused = {.status = err.code, .message = err.text};
+            struct screen none = {.relays = {NULL, NULL}};
+            struct shown shown = {.run = run, .screen = &none};
             buffer_fini(&bytes);
-            return report(run, &refused);
+            return report(&shown, &refused);
         }
         work.module = (struct cli_module){.bytes = bytes.data, .size = bytes.size};
     }
-    int code = cli_perform(&work, report, run);
+    int code = perform_shown(run, &work);
     buffer_fini(&bytes);
     return code;
 }
@@ -197,7 +224,7 @@ int cli_execute(struct cli_run *run, const char *module_path) {
     if (code == 0) code = open_output("--coredump", run->coredump_path, &run->job.coredump_fd);
     if (code == 0) code = open_output("--profile", run->profile_path, &run->job.profile_fd);
     if (code == 0) code = perform(run, module_path);
-    if (run->stdin_path != NULL && run->job.stdin_fd > 0) (void)close(run->job.stdin_fd);
+    if (run->job.stdin_fd > STDIN_FILENO) (void)close(run->job.stdin_fd);
     close_output(run->coredump_path, run->job.coredump_fd);
     close_output(run->profile_path, run->job.profile_fd);
     return code;

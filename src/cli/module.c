@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "sandbox/engine.h"
 #include "sandbox/module.h"
@@ -99,6 +100,17 @@ static int load(struct loaded *l, const char *what, int fd) {
     return refused ? CLI_EXIT_REFUSED : CLI_EXIT_FAILURE;
 }
 
+/* A name of the module's, in a new line that begins with `what` and `kind`. */
+static void print_names(const char *what, const char *kind, const wasm_name_t *from,
+                        const wasm_name_t *name) {
+    char *first = from != NULL ? text_shown(from->data, from->size, TEXT_ONE_LINE) : NULL;
+    char *second = text_shown(name->data, name->size, TEXT_ONE_LINE);
+    (void)printf("%s %s %s%s%s\n", what, kind, first != NULL ? first : "", from != NULL ? "." : "",
+                 second != NULL ? second : "");
+    free(first);
+    free(second);
+}
+
 static int inspect(const char *name, int fd) {
     struct loaded loaded;
     wasm_importtype_vec_t imports;
@@ -111,13 +123,11 @@ static int inspect(const char *name, int fd) {
         for (size_t i = 0; i < imports.size; i++) {
             const wasm_name_t *from = wasm_importtype_module(imports.data[i]);
             const wasm_name_t *what = wasm_importtype_name(imports.data[i]);
-            (void)printf("import %s %.*s.%.*s\n", kind_name(wasm_importtype_type(imports.data[i])),
-                         (int)from->size, from->data, (int)what->size, what->data);
+            print_names("import", kind_name(wasm_importtype_type(imports.data[i])), from, what);
         }
         for (size_t i = 0; i < exports.size; i++) {
             const wasm_name_t *what = wasm_exporttype_name(exports.data[i]);
-            (void)printf("export %s %.*s\n", kind_name(wasm_exporttype_type(exports.data[i])),
-                         (int)what->size, what->data);
+            print_names("export", kind_name(wasm_exporttype_type(exports.data[i])), NULL, what);
         }
         wasm_importtype_vec_delete(&imports);
         wasm_exporttype_vec_delete(&exports);

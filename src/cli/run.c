@@ -21,7 +21,8 @@
     "  --no-clock, --no-random  deny the guest clocks or random numbers\n" \
     "  --stats[=json]        afterwards on stderr: status, times, memory\n" \
     "  --trace               each WASI call on stderr\n" \
-    "  --local               do not use a running polyagent serve\n"
+    "  --local               do not use a running polyagent serve\n" \
+    "  --raw                 a terminal gets all control sequences, not only colours\n"
 
 const char cli_run_options_help[] = RUN_OPTIONS_HELP;
 

@@ -31,11 +31,8 @@ static const char help[] =
     "  polyagent tool code_executor '{\"wasm_path\": \"hello.wasm\", \"stdin\": \"x\"}'\n";
 
 static int print_json(json_t *value) {
-    char *text = value != NULL ? json_text(value, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
-    if (text == NULL) return cli_fail("tool: out of memory");
-    bool written = puts(text) >= 0 && fflush(stdout) == 0;
-    free(text);
-    return written ? 0 : cli_fail("tool: cannot write the result: %s", strerror(errno));
+    int result = json_print(value, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    return result == 0 ? 0 : cli_fail("tool: cannot write the result: %s", strerror(-result));
 }
 
 struct run {

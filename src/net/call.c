@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/json_text.h"
+#include "base/text.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FAILURE = 125, TIME_IS_UP = 124, MAX_ANSWER_BYTES = 256 << 20 };
 
@@ -20,7 +22,9 @@ struct answer {
 };
 
 static int fail(const char *what, const char *why) {
-    (void)fprintf(stderr, "polyagent: %s: %s\n", what, why);
+    char *shown = text_shown(why, strlen(why), TEXT_LINES); /* a server may have said it */
+    (void)fprintf(stderr, "polyagent: %s: %s\n", what, shown != NULL ? shown : "out of memory");
+    free(shown);
     return FAILURE;
 }
 
@@ -96,9 +100,7 @@ static void release(struct answer *answer) {
 }
 
 static int print_json(const char *what, const json_t *json) {
-    char *text = json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    bool written = text != NULL && puts(text) >= 0 && fflush(stdout) == 0;
-    free(text);
+    bool written = json_print(json, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) == 0;
     return written ? 0 : fail(what, "cannot write the result");
 }
 
@@ -114,6 +116,17 @@ static int exit_code(const json_t *result) {
     return strcmp(status, "TIMEOUT") == 0 ? TIME_IS_UP : FAILURE;
 }
 
+/* A program's output, on a terminal made fit for it. */
+static int print_text(const char *text) {
+    struct text_screen screen = {.used = 0};
+    struct buffer out = {0};
+    int result = isatty(STDOUT_FILENO) ? text_screen_write(&screen, text, strlen(text), true, &out)
+                                       : buffer_append(&out, text, strlen(text));
+    if (result == 0) result = fd_write_all(STDOUT_FILENO, out.data, out.size);
+    buffer_fini(&out);
+    return result;
+}
+
 /* submit SERVER json|text TEXT */
 int net_submit_main(int argc, char **argv) {
     struct answer answer = {.json = NULL};
@@ -125,8 +138,8 @@ int net_submit_main(int argc, char **argv) {
         if (code == 0) code = exit_code(answer.json);
     } else if (code == 0) {
         const char *message = text_in(json_object_get(answer.json, "error"), "message");
-        (void)fputs(text_in(answer.json, "result"), stdout);
-        if (fflush(stdout) != 0) code = fail("submit", "cannot write the result");
+        if (print_text(text_in(answer.json, "result")) != 0)
+            code = fail("submit", "cannot write the result");
         if (message[0] != 0) (void)fail("submit", message);
         if (code == 0) code = exit_code(answer.json);
     }
