@@ -44,6 +44,11 @@ def resident_kib(pid):
     return int(found[1]) if found else None
 
 
+def peak_kib(pid):
+    """The most memory that a process has had so far."""
+    return int(re.search(r"^VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
+
+
 def settled(probe, seconds=10):
     """What a figure is when it no longer changes."""
     last, until = probe(), time.monotonic() + seconds

@@ -135,9 +135,9 @@ static int spawn(struct front *front, struct error *err) {
     const int fds[] = {front->sockets[0], front->sockets[1], front->stats_fd, ends[1]};
     for (int i = 0; i < 4; i++)
         (void)snprintf(numbers[i], sizeof numbers[i], "%d", fds[i]);
-    char *const argv[] = {"polyagent-net", "front",    front->socket_path,  front->config_path,
-                          numbers[0],      numbers[1], front->addresses[1], numbers[2],
-                          numbers[3],      NULL};
+    char *const argv[] = {"polyagent-net",    "front",    front->socket_path,
+                          front->config_path, numbers[0], numbers[1],
+                          numbers[2],         numbers[3], NULL};
     int result = spawn_with(front, ends[1], argv);
     (void)close(ends[1]);
     if (result != 0) {
@@ -179,13 +179,6 @@ static int listen_all(struct front *front, const struct config *config, struct e
             listen_at(keys[i], wanted[i], remote, front->addresses[i], ADDRESS_BYTES, err);
         if (front->sockets[i] < 0) return -1;
     }
-    if (front->sockets[1] >= 0 && config->certificate[0] != 0 &&
-        strcmp(front->addresses[1], "systemd") == 0) {
-        return error_set(err, PA_INVALID_ARGUMENT,
-                         "server.grpc: with TLS, its socket cannot come from systemd");
-    }
-    /* The library listens itself then; that the place can be had is known now. */
-    if (config->certificate[0] != 0) fd_closep(&front->sockets[1]);
     return 0;
 }
 

@@ -64,6 +64,8 @@ static const struct setting settings[] = {
     {"server.http", TEXT, AT(http), NO_NUMBER, "127.0.0.1:8000"},
     {"server.grpc", TEXT, AT(grpc), NO_NUMBER, "127.0.0.1:50051"},
     {"server.allow_remote_without_auth", SWITCH, AT(allow_remote), FLAG, 0, NULL},
+    {"server.hosts", LIST, AT(hosts), NO_NUMBER, ""},
+    {"server.body_seconds", NUMBER, AT(body_seconds), 1, 3600, 30, NULL},
     {"server.socket", TEXT, AT(socket), NO_NUMBER, ""},
     {"server.drain_seconds", NUMBER, AT(drain_seconds), 0, 86400, 30, NULL},
     {"server.max_connections", NUMBER, AT(max_connections), 1, 1000000, 12000, NULL},

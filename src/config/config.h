@@ -34,7 +34,9 @@ struct config {
 
     char *http, *grpc; /* ADDR:PORT; "": not served */
     bool allow_remote; /* other addresses than loopback without authentication */
-    char *socket;      /* of local commands; "": the user's own place */
+    char **hosts;      /* further names in Host where nobody is asked for a credential; "*": all */
+    uint64_t body_seconds; /* that a body or message may take, beside a second for 32 KiB of it */
+    char *socket;          /* of local commands; "": the user's own place */
     uint64_t drain_seconds;
     uint64_t max_connections; /* of each of http, grpc */
     char *certificate, *key;  /* PEM files; "": no TLS */

@@ -63,8 +63,7 @@ static void drain(struct front *front) {
     }
 }
 
-static int start(struct front *front, int http_fd, int rpc_fd, const char *rpc_address,
-                 struct error *err) {
+static int start(struct front *front, int http_fd, int rpc_fd, struct error *err) {
     sd_event *event = front->service.event;
     front->tasks = tasks_new(&front->service, err);
     front->mcp = mcp_new(&front->service);
@@ -75,8 +74,8 @@ static int start(struct front *front, int http_fd, int rpc_fd, const char *rpc_a
                                                        http_fd, err)) == NULL) {
         return -1;
     }
-    if (rpc_address[0] != 0 && (front->rpc = rpc_server_new(&front->service, front->tasks, rpc_fd,
-                                                            rpc_address, err)) == NULL) {
+    if (rpc_fd >= 0 &&
+        (front->rpc = rpc_server_new(&front->service, front->tasks, rpc_fd, err)) == NULL) {
         return -1;
     }
     int result = sd_event_add_signal(event, NULL, SIGTERM, on_end, front);
@@ -109,22 +108,22 @@ static int own(const char *number) {
     return fd;
 }
 
-/* front SOCKET CONFIG HTTP_FD GRPC_FD GRPC_ADDRESS STATS_FD READY_FD */
+/* front SOCKET CONFIG HTTP_FD GRPC_FD STATS_FD READY_FD */
 int net_front_main(int argc, char **argv) {
     struct front front = {.config_path = NULL};
     struct config config;
     struct error err = {0};
-    if (argc != 8) {
+    if (argc != 7) {
         (void)fputs("polyagent-net front: is started by polyagent serve\n", stderr);
         return FAILURE;
     }
     prepare_process();
     front.config_path = argv[2][0] != 0 ? argv[2] : NULL;
-    int http_fd = own(argv[3]), rpc_fd = own(argv[4]), stats_fd = own(argv[6]),
-        ready_fd = own(argv[7]);
+    int http_fd = own(argv[3]), rpc_fd = own(argv[4]), stats_fd = own(argv[5]),
+        ready_fd = own(argv[6]);
     bool set_up = config_load(&config, front.config_path, &err) == 0 &&
                   service_init(&front.service, NULL, &config, argv[1], stats_fd, true, &err) == 0;
-    int result = set_up ? start(&front, http_fd, rpc_fd, argv[5], &err) : -1;
+    int result = set_up ? start(&front, http_fd, rpc_fd, &err) : -1;
     if (result == 0) {
         if (write(ready_fd, "r", 1) != 1) front.ending = true; /* nobody waits */
         fd_closep(&ready_fd);

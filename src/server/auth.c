@@ -18,7 +18,7 @@ struct token {
 struct auth {
     struct token *tokens; /* owned */
     size_t count;
-    bool open;
+    bool tokens_wanted, certificates_wanted;
 };
 
 static int take_line(struct auth *auth, char *line, struct error *err) {
@@ -47,7 +47,7 @@ static int take_line(struct auth *auth, char *line, struct error *err) {
     return 0;
 }
 
-struct auth *auth_new(const char *path, struct error *err) {
+struct auth *auth_new(const char *path, bool certificates, struct error *err) {
     struct auth *auth = calloc(1, sizeof *auth);
     char line[512];
     unsigned number = 0;
@@ -56,8 +56,9 @@ struct auth *auth_new(const char *path, struct error *err) {
         error_set(err, PA_INTERNAL, "server.auth: out of memory");
         return NULL;
     }
-    auth->open = path[0] == 0;
-    if (auth->open) return auth;
+    auth->certificates_wanted = certificates;
+    auth->tokens_wanted = path[0] != 0;
+    if (!auth->tokens_wanted) return auth;
     FILE *file = fopen(path, "re");
     if (file == NULL) {
         error_set_errno(err, PA_INVALID_ARGUMENT, errno, "server.auth.tokens_file: %s", path);
@@ -85,19 +86,54 @@ void auth_free(struct auth *auth) {
 }
 
 bool auth_is_open(const struct auth *auth) {
-    return auth->open;
+    return !auth->tokens_wanted && !auth->certificates_wanted;
 }
 
-const char *auth_check(const struct auth *auth, const char *header) {
+bool auth_wants_tokens(const struct auth *auth) {
+    return auth->tokens_wanted;
+}
+
+bool auth_wants_certificates(const struct auth *auth) {
+    return auth->certificates_wanted;
+}
+
+/* Whose token that is; NULL: nobody's. All are looked at: how long it takes tells nothing. */
+static const char *owner_of(const struct auth *auth, const char *token) {
     uint8_t digest[DIGEST_BYTES];
     const char *name = NULL;
-    if (auth->open) return "anonymous";
-    if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0) return NULL;
-    const char *token = header + 7 + strspn(header + 7, " ");
     (void)crypto_hash_sha256(digest, (const uint8_t *)token, strlen(token));
-    for (size_t i = 0; i < auth->count; i++) { /* all of them: how long it takes tells nothing */
+    for (size_t i = 0; i < auth->count; i++) {
         if (sodium_memcmp(digest, auth->tokens[i].digest, DIGEST_BYTES) == 0)
             name = auth->tokens[i].name;
+    }
+    return name;
+}
+
+const char *auth_check(const struct auth *auth, const struct auth_proof *proof, struct error *err) {
+    if (auth->certificates_wanted && proof->certificate == NULL) {
+        error_set(err, PA_DENIED,
+                  "no certificate: connect with one for clients, of "
+                  "server.tls.client_ca, that has a name");
+        return NULL;
+    }
+    if (!auth->tokens_wanted) return auth->certificates_wanted ? proof->certificate : "anonymous";
+    if (proof->header == NULL || strncasecmp(proof->header, "Bearer ", 7) != 0) {
+        error_set(err, PA_DENIED, "no credential: send Authorization: Bearer TOKEN");
+        return NULL;
+    }
+    const char *token = proof->header + 7 + strspn(proof->header + 7, " ");
+    const char *name = owner_of(auth, token);
+    /* A guess that is right must not be told from others either, once there were too many. */
+    if (peer_is_guessing(proof->peer) && (name == NULL || !peer_is_friend(proof->peer, name))) {
+        error_set(err, PA_OVERLOADED,
+                  "too many unknown tokens came from this address; retry in 1 s");
+        if (name == NULL) peer_add_wrong(proof->peer, token);
+        name = NULL;
+    } else if (name == NULL) {
+        error_set(err, PA_DENIED, "the token is not known: it is none of server.auth.tokens_file");
+        peer_add_wrong(proof->peer, token);
+    } else {
+        peer_add_friend(proof->peer, name);
     }
     return name;
 }

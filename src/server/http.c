@@ -10,13 +10,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { IDLE_SECONDS = 60, CONNECTION_BYTES = 32 << 10 };
+enum { IDLE_SECONDS = 60, CONNECTION_BYTES = 16 << 10 };
 enum { BEHIND_BYTES = 1 << 20, EVENT_BLOCK_BYTES = 32 << 10 };
-/* Of a body, beside the module in it. */
-#define BODY_BYTES ((size_t)4 << 20)
-/* Of all bodies that are on their way. */
-#define ALL_BODIES_BYTES ((size_t)1 << 30)
-
 /* What is said when there is no memory to say more. */
 static const char no_memory[] = "{\"status\":\"INTERNAL\",\"exit_code\":0,\"error\":{\"code\":"
                                 "\"INTERNAL\",\"message\":\"out of memory\",\"backtrace\":\"\"}}";
@@ -46,6 +41,7 @@ static enum MHD_Result queue(struct request *r, unsigned status, const char *typ
         {"Retry-After", status == MHD_HTTP_TOO_MANY_REQUESTS ? "1" : NULL},
         {"WWW-Authenticate", status == MHD_HTTP_UNAUTHORIZED ? "Bearer" : NULL},
         {"Allow", allow},
+        {"Connection", r->closes ? "close" : NULL},
         {"Mcp-Session-Id", r->mcp_session[0] != 0 ? r->mcp_session : NULL},
         /* Scripts and connections of our own only. What a program left as HTML is shown in a frame
          * without scripts; its styles may stand in it. */
@@ -260,24 +256,10 @@ void http_stream_end(struct request *r) {
     wake(r);
 }
 
-static void release_body(struct request *r) {
-    buffer_fini(&r->body);
-    r->server->body_bytes -= r->counted;
-    r->counted = 0;
-}
-
-static void take_body(struct request *r, const char *data, size_t size) {
-    size_t most = (size_t)r->server->service->rules.limits.max_module_bytes / 3 * 4 + BODY_BYTES;
-    if (r->too_large || r->too_many) return;
-    r->too_many = size > ALL_BODIES_BYTES - r->server->body_bytes;
-    r->too_large =
-        !r->too_many && (size > most - r->body.size || buffer_append(&r->body, data, size) != 0);
-    if (r->too_large || r->too_many) {
-        release_body(r);
-        return;
-    }
-    r->server->body_bytes += size;
-    r->counted += size;
+void http_refuse_later(struct request *r, unsigned status, const struct error *err) {
+    json_decref(r->refusal);
+    r->refused = status;
+    r->refusal = service_refusal(&r->caller, err);
 }
 
 /* A request begins: its target as it was sent. Later the library decodes it, as a text that a NUL
@@ -300,16 +282,17 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     if (r == NULL) return MHD_NO; /* memory was out when it began */
     if (r->connection == NULL) {
         r->connection = connection;
-        return MHD_YES;
+        http_head_came(r);
+        return http_admit(r, method, path);
     }
     if (*size > 0) {
-        take_body(r, data, *size);
+        http_body_take(r, data, *size);
         *size = 0;
         return MHD_YES;
     }
     if (r->state == REQUEST_READING) {
         enum MHD_Result result = http_route(r, method, path);
-        release_body(r); /* it has been looked at */
+        http_body_release(r); /* it has been looked at */
         return result;
     }
     if (r->state != REQUEST_DONE || r->status == 0) {
@@ -338,7 +321,9 @@ static void completed(void *context, struct MHD_Connection *connection, void **s
         leave(r);
         end(r->operation);
     }
-    release_body(r);
+    http_body_release(r);
+    json_decref(r->refusal);
+    if (r->connection != NULL) http_head_awaited(r);
     buffer_fini(&r->pending);
     buffer_fini(&r->held[0]);
     buffer_fini(&r->held[1]);
@@ -383,35 +368,50 @@ static void log_line(void *context, const char *format, va_list args) {
 }
 
 /* The library owns the descriptor, and closes it where it has too many connections. */
-static void take_connection(void *context, int fd, const struct sockaddr *address, socklen_t size) {
-    struct http_server *server = context;
-    (void)MHD_add_connection(server->daemon, fd, address, size);
+static void take(struct http_server *server, int fd, const struct sockaddr *address,
+                 const char *certificate) {
+    server->arriving.peer = peers_find(&server->service->peers, address);
+    server->arriving.certificate = certificate;
+    if (http_connection_fits(server, server->arriving.peer)) {
+        socklen_t size = address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                        : sizeof(struct sockaddr_in);
+        (void)MHD_add_connection(server->daemon, fd, address, size);
+    } else {
+        (void)close(fd);
+    }
     if (turn(server) < 0) log_event(LOG_ERROR, "http", "the event loop refuses a timer", {0});
+}
+
+static void take_plain(void *context, int fd, const struct sockaddr *address, socklen_t size) {
+    struct http_server *server = context;
+    (void)size;
+    if (server->tls != NULL)
+        tls_begin(server->tls, fd, address);
+    else
+        take(server, fd, address, "");
+}
+
+static void take_secure(void *context, const struct tls_client *client) {
+    tls_count_release(client->count);
+    take(context, client->fd, &client->address.any, client->certificate);
 }
 
 static struct MHD_Daemon *start(struct http_server *server) {
     const struct config *config = &server->service->config;
-    struct MHD_OptionItem tls[] = {
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
-        {server->client_ca != NULL ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0,
-         server->client_ca},
-        {MHD_OPTION_END, 0, NULL}};
-    bool secure = server->certificate != NULL;
     struct rlimit files = {.rlim_cur = 1024};
     (void)getrlimit(RLIMIT_NOFILE, &files);
-    unsigned most = (unsigned)(files.rlim_cur / 8 * 5 < config->max_connections
-                                   ? files.rlim_cur / 8 * 5 /* the rest is for gRPC, */
-                                   : config->max_connections);
+    unsigned most = server->most_connections =
+        (unsigned)(files.rlim_cur / 8 * 5 < config->max_connections
+                       ? files.rlim_cur / 8 * 5 /* the rest is for gRPC, */
+                       : config->max_connections);
     server->acceptor.most_fd = (int)(files.rlim_cur / 16 * 15); /* and for runs */
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-                                MHD_USE_NO_LISTEN_SOCKET | (secure ? MHD_USE_TLS : MHD_NO_FLAG),
-                            0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_line,
-                            NULL, MHD_OPTION_NOTIFY_COMPLETED, completed, server,
-                            MHD_OPTION_URI_LOG_CALLBACK, begin, server, MHD_OPTION_CONNECTION_LIMIT,
-                            most, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-                            MHD_OPTION_ARRAY, secure ? tls : tls + 3, MHD_OPTION_END);
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET, 0,
+        NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
+        MHD_OPTION_NOTIFY_COMPLETED, completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        http_on_connection, server, MHD_OPTION_URI_LOG_CALLBACK, begin, server,
+        MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
 }
 
 struct http_server *http_server_new(struct service *service, struct tasks *tasks, struct mcp *mcp,
@@ -422,29 +422,28 @@ struct http_server *http_server_new(struct service *service, struct tasks *tasks
         error_set(err, PA_INTERNAL, "http: out of memory");
         return NULL;
     }
-    *server = (struct http_server){.service = service,
-                                   .tasks = tasks,
-                                   .mcp = mcp,
-                                   .acceptor = {.component = "http",
-                                                .take = take_connection,
-                                                .context = server,
-                                                .listen_fd = listen_fd}};
+    *server = (struct http_server){
+        .service = service,
+        .tasks = tasks,
+        .mcp = mcp,
+        .acceptor = {
+            .component = "http", .take = take_plain, .context = server, .listen_fd = listen_fd}};
     TAILQ_INIT(&server->busy);
-    const struct config *config = &service->config;
-    if (service_read_pem(config->certificate, &server->certificate, err) != 0 ||
-        service_read_pem(config->key, &server->key, err) != 0 ||
-        service_read_pem(config->client_ca, &server->client_ca, err) != 0) {
-        http_server_free(server);
-        return NULL;
-    }
     server->daemon = start(server);
     const union MHD_DaemonInfo *info =
         server->daemon != NULL ? MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)
                                : NULL;
     if (info == NULL) {
-        error_set(err, PA_INVALID_ARGUMENT, "http: cannot start%s",
-                  server->certificate != NULL ? ": are server.tls.certificate and .key a pair?"
-                                              : "");
+        error_set(err, PA_INTERNAL, "http: the library cannot start");
+        http_server_free(server);
+        return NULL;
+    }
+    const struct tls_options secure = {.protocol = "http/1.1",
+                                       .take = take_secure,
+                                       .context = server,
+                                       .max_connections = server->most_connections};
+    if (service->config.certificate[0] != 0 &&
+        (server->tls = tls_new(service->event, &service->config, &secure, err)) == NULL) {
         http_server_free(server);
         return NULL;
     }
@@ -454,6 +453,7 @@ struct http_server *http_server_new(struct service *service, struct tasks *tasks
         result = sd_event_add_time_relative(service->event, &server->timer, CLOCK_MONOTONIC, 0, 1,
                                             on_timer, server);
     }
+    if (result >= 0) result = http_bounds_start(server);
     if (result < 0) {
         error_set_errno(err, PA_INTERNAL, -result, "watch the connections");
     } else if (acceptor_start(&server->acceptor, service->event, listen_fd, err) == 0) {
@@ -474,6 +474,7 @@ uint32_t http_server_busy(const struct http_server *server) {
 void http_server_free(struct http_server *server) {
     if (server == NULL) return;
     acceptor_stop(&server->acceptor);
+    tls_free(server->tls);
     if (server->daemon != NULL) {
         struct request *r;
         while ((r = TAILQ_FIRST(&server->busy)) != NULL)
@@ -483,8 +484,6 @@ void http_server_free(struct http_server *server) {
     }
     sd_event_source_disable_unref(server->io);
     sd_event_source_disable_unref(server->timer);
-    free(server->certificate);
-    free(server->key);
-    free(server->client_ca);
+    sd_event_source_disable_unref(server->look);
     free(server);
 }

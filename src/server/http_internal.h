@@ -10,6 +10,7 @@
 #include "server/http.h"
 
 #include "server/mcp.h"
+#include "server/tls.h"
 
 #include <microhttpd.h>
 #include <sys/queue.h>
@@ -20,11 +21,28 @@ struct http_server {
     struct mcp *mcp;
     struct MHD_Daemon *daemon;
     struct acceptor acceptor;
-    char *certificate, *key, *client_ca; /* owned texts, which the library keeps using */
-    sd_event_source *io, *timer;
+    struct tls *tls; /* owned; NULL: there is none */
+    sd_event_source *io, *timer, *look;
+    unsigned most_connections;
+    struct { /* while the library is given a connection */
+        struct peer *peer;
+        const char *certificate;
+    } arriving;
+    TAILQ_HEAD(connection_list, http_connection) waiting; /* for a head; the oldest first */
     TAILQ_HEAD(request_list, request) busy;
+    TAILQ_HEAD(body_list, request) reading;
     uint32_t busy_count;
-    size_t body_bytes; /* of all requests */
+};
+
+/* What we know of a connection of the library. */
+struct http_connection {
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    struct peer *peer;                 /* counts it */
+    char certificate[AUTH_NAME_BYTES]; /* the name in it; "": none */
+    bool is_waiting;                   /* for a head */
+    uint64_t since_ns;
+    TAILQ_ENTRY(http_connection) link;
 };
 
 enum request_state { REQUEST_READING, REQUEST_RUNNING, REQUEST_DONE, REQUEST_STREAMING };
@@ -33,10 +51,20 @@ struct request {
     struct http_server *server;
     struct MHD_Connection *connection;
     enum request_state state;
-    bool path_is_cut;         /* the target has a %00 */
-    struct buffer body;       /* owned */
-    size_t counted;           /* of it, in the server's body_bytes */
-    bool too_large, too_many; /* the rest of the body is read and dropped */
+    bool path_is_cut; /* the target has a %00 */
+    bool is_known;    /* by a credential, not only as "anonymous" */
+    /* Decided when the head is there: how it is answered, or why not. */
+    const struct http_path *route;
+    unsigned refused; /* status; 0: it is not. What comes of its body is dropped */
+    json_t *refusal;  /* owned */
+    bool closes;      /* the connection, after the answer */
+    bool has_body;
+    struct buffer body; /* owned */
+    struct intake_claim claim;
+    size_t dropped_bytes;
+    uint64_t body_began_ns;
+    bool is_reading; /* among those whose bodies come */
+    TAILQ_ENTRY(request) body_link;
     struct service_caller caller;
     char mcp_session[33]; /* of a handshake; "" */
     /* RUNNING and STREAMING: what is under way, and how to end it early. */
@@ -83,8 +111,29 @@ void http_stream_end(struct request *r);
 unsigned http_status_of(enum pa_status status);
 bool http_accepts_events(const struct request *r);
 
-/* http_routes.c: answers a complete request. */
+/* Refuses it when its body has come. */
+void http_refuse_later(struct request *r, unsigned status, const struct error *err);
+
+/* http_routes.c: decides about a request whose head has come, and answers a complete one. */
+enum MHD_Result http_admit(struct request *r, const char *method, const char *path);
 enum MHD_Result http_route(struct request *r, const char *method, const char *path);
+/* http_bounds.c */
+int http_bounds_start(struct http_server *server);
+struct http_connection *http_connection_of(const struct request *r);
+void http_on_connection(void *context, struct MHD_Connection *library, void **slot,
+                        enum MHD_ConnectionNotificationCode code);
+bool http_connection_fits(const struct http_server *server, const struct peer *peer);
+void http_head_came(struct request *r);
+void http_head_awaited(struct request *r);
+/* Room for so many bytes of its body. -1 with `err`. */
+int http_body_grow(struct request *r, size_t bytes, struct error *err);
+/* So much of a body that is refused is read all the same. */
+size_t http_body_dropped(const struct http_server *server);
+void http_body_awaited(struct request *r);
+void http_body_take(struct request *r, const char *data, size_t size);
+void http_body_release(struct request *r);
+bool http_is_for_us(const struct request *r);
+bool http_is_foreign_page(const struct request *r);
 /* Starts and callbacks of runs, for those whose answer is a run's result. */
 const struct service_callbacks *http_run_callbacks(bool streams);
 enum MHD_Result http_wait_for_run(struct request *r, struct service_run *run, bool streams);

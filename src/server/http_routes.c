@@ -2,14 +2,16 @@
 #include "server/http_internal.h"
 
 #include "openapi_template.h" /* generated from openapi.json */
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "server/json_body.h"
 #include "tools/result.h"
 
-#include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
+#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define TYPE_METRICS "text/plain; version=0.0.4"
 
@@ -200,7 +202,7 @@ static enum MHD_Result post_tasks(struct request *r) {
     return streams ? http_stream(r, cancel_task, task) : http_wait(r, cancel_task, task);
 }
 
-static const struct route {
+static const struct http_path {
     const char *method, *path;
     enum MHD_Result (*answer)(struct request *request);
     bool open; /* without credentials */
@@ -219,42 +221,21 @@ static const struct route {
               {"DELETE", "/mcp", http_delete_mcp, false}};
 enum { ROUTES = sizeof routes / sizeof *routes };
 
-/* Where certificates of clients are asked for: whether it showed a good one. */
-static bool has_certificate(struct request *r) {
-    unsigned status = 0;
-    if (r->server->client_ca == NULL) return true;
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-    return info != NULL &&
-           gnutls_certificate_verify_peers2((gnutls_session_t)info->tls_session, &status) == 0 &&
-           status == 0;
-}
-
-/* Fills in who asks; false if that is nobody who may. */
-static bool identify(struct request *r) {
+/* Fills in who asks. NULL: nobody who may, with `err`. */
+static const char *identify(struct request *r, struct error *err) {
     struct MHD_Connection *c = r->connection;
-    const char *name = auth_check(r->server->service->auth,
-                                  MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization"));
+    struct service *service = r->server->service;
+    const struct http_connection *connection = http_connection_of(r);
+    const struct auth_proof proof = {
+        .header = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization"),
+        .certificate = connection->certificate[0] != 0 ? connection->certificate : NULL,
+        .peer = connection->peer};
+    const char *name = auth_check(service->auth, &proof, err);
     service_caller_init(&r->caller, "http", name != NULL ? name : "unknown",
                         MHD_lookup_connection_value(c, MHD_HEADER_KIND, "X-Request-Id"),
                         MHD_lookup_connection_value(c, MHD_HEADER_KIND, "traceparent"));
-    return name != NULL && has_certificate(r);
-}
-
-/* A page from elsewhere, in the browser of somebody who runs a server without credentials, must not
- * run things there (DNS rebinding; MCP, "Security Warning" of the transports). */
-static bool is_foreign_page(const struct request *r) {
-    const char *origin = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Origin");
-    static const char *const own[] = {"localhost", "127.0.0.1", "[::1]"};
-    if (origin == NULL || !auth_is_open(r->server->service->auth)) return false;
-    const char *host = strstr(origin, "://");
-    for (size_t i = 0; host != NULL && i < sizeof own / sizeof *own; i++) {
-        size_t length = strlen(own[i]);
-        if (strncmp(host + 3, own[i], length) == 0 &&
-            (host[3 + length] == 0 || host[3 + length] == ':'))
-            return false;
-    }
-    return true;
+    r->is_known = name != NULL && !auth_is_open(service->auth);
+    return name;
 }
 
 static enum MHD_Result refuse_method(struct request *r, const char *path) {
@@ -276,43 +257,115 @@ static bool has_method(const char *methods, const char *method) {
     return length > 0 && at != NULL && (at[length] == 0 || at[length] == ',');
 }
 
+/* A complete request as it was decided when its head came. */
 enum MHD_Result http_route(struct request *r, const char *method, const char *path) {
-    struct error err = {.code = PA_DENIED};
-    const struct route *found = NULL;
-    static const struct route session = {.answer = NULL};
-    char methods[64];
-    bool identified = identify(r);
+    if (r->refused == MHD_HTTP_METHOD_NOT_ALLOWED) return refuse_method(r, path);
+    if (r->refused != 0) return http_send_json(r, r->refused, steal_ptr(r->refusal));
     if (strcmp(method, "HEAD") == 0) method = "GET"; /* the body is left out by the library */
+    return r->route->answer != NULL ? r->route->answer(r) : http_session(r, method, path);
+}
+
+static const struct http_path session_path = {.answer = NULL};
+
+/* Which path it is; false: there is none. `r->route` NULL: it has another method. */
+static bool find_route(struct request *r, const char *method, const char *path) {
+    char methods[64];
     http_session_methods(path, methods, sizeof methods);
     bool known = methods[0] != 0;
-    if (known && has_method(methods, method)) found = &session;
-    for (size_t i = 0; i < ROUTES && found == NULL; i++) {
+    if (strcmp(method, "HEAD") == 0) method = "GET";
+    if (known && has_method(methods, method)) r->route = &session_path;
+    for (size_t i = 0; i < ROUTES && r->route == NULL; i++) {
         if (strcmp(routes[i].path, path) != 0) continue;
         known = true;
-        if (strcmp(routes[i].method, method) == 0) found = &routes[i];
+        if (strcmp(routes[i].method, method) == 0) r->route = &routes[i];
     }
-    if (is_foreign_page(r)) {
-        error_set(&err, PA_DENIED, "Origin: pages from elsewhere may not call this server");
-        return http_refuse(r, &err);
+    return known && !r->path_is_cut;
+}
+
+struct lengths {
+    const char *length, *encoding;
+    unsigned lengths, encodings;
+};
+
+static enum MHD_Result count_length(void *context, enum MHD_ValueKind kind, const char *key,
+                                    const char *value) {
+    struct lengths *found = context;
+    (void)kind;
+    if (strcasecmp(key, "Content-Length") == 0) {
+        found->lengths++;
+        found->length = value;
+    } else if (strcasecmp(key, "Transfer-Encoding") == 0) {
+        found->encodings++;
+        found->encoding = value;
     }
-    if (!known || r->path_is_cut) {
-        error_set(&err, PA_NOT_FOUND, "there is no such path");
-        return http_refuse(r, &err);
+    return MHD_YES;
+}
+
+/* How long the body is, must be said once and in one way: else who passes requests on to us (a
+ * proxy) may hold another part of them for the body (request smuggling). 0: there is none, or it
+ * comes in chunks. -1 with `err`. */
+static int body_length(struct request *r, uint64_t *length, struct error *err) {
+    struct lengths found = {.length = NULL};
+    (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_length, &found);
+    *length = 0;
+    if (found.lengths + found.encodings > 1 ||
+        (found.encodings == 1 && strcasecmp(found.encoding, "chunked") != 0)) {
+        r->closes = true;
+        return error_set(err, PA_INVALID_ARGUMENT,
+                         "the length of the body must be said once: by Content-Length or by "
+                         "Transfer-Encoding: chunked");
     }
-    if (!identified && (found == NULL || !found->open)) {
-        error_set(&err, PA_DENIED, "no credential: send Authorization: Bearer TOKEN%s",
-                  r->server->client_ca != NULL ? ", over a connection with a certificate" : "");
-        log_event(LOG_WARN, "http", "no credential", {"request_id", r->caller.request_id, 0});
-        return http_send_json(r, MHD_HTTP_UNAUTHORIZED, service_refusal(&r->caller, &err));
+    r->has_body = found.encodings == 1;
+    if (found.lengths == 0) return 0;
+    char *end;
+    errno = 0;
+    *length = strtoumax(found.length, &end, 10); /* the library has seen to its being a number */
+    r->has_body = *length > 0;
+    return 0;
+}
+
+/* The status of a refusal; 0: none. In this order nobody learns more than it may. */
+static unsigned decide(struct request *r, const char *method, const char *path, uint64_t *length,
+                       struct error *err) {
+    const char *name = identify(r, err);
+    if (body_length(r, length, err) != 0) return MHD_HTTP_BAD_REQUEST;
+    struct error other = {0};
+    if (!http_is_for_us(r)) {
+        error_set(&other, PA_DENIED,
+                  "Host: is no name of this server; see server.hosts in its settings");
+    } else if (http_is_foreign_page(r)) {
+        error_set(&other, PA_DENIED, "Origin: pages from elsewhere may not call this server");
+    } else if (!find_route(r, method, path)) {
+        error_set(&other, PA_NOT_FOUND, "there is no such path");
     }
-    if (found == NULL) return refuse_method(r, path);
-    if (r->too_many) {
-        error_set(&err, PA_OVERLOADED, "too much is being sent by others; retry in 1 s");
-        return http_refuse(r, &err);
+    if (other.code != PA_OK) {
+        *err = other;
+        return http_status_of(err->code);
     }
-    if (r->too_large) {
-        error_set(&err, PA_MODULE_TOO_LARGE, "the body is too large");
-        return http_refuse(r, &err);
+    if (name == NULL && (r->route == NULL || !r->route->open)) {
+        log_event(LOG_WARN, "http", "refused", {"request_id", r->caller.request_id, 0},
+                  {"error", err->text, 0});
+        return err->code == PA_DENIED ? MHD_HTTP_UNAUTHORIZED : http_status_of(err->code);
     }
-    return found->answer != NULL ? found->answer(r) : http_session(r, method, path);
+    if (r->route == NULL) return MHD_HTTP_METHOD_NOT_ALLOWED;
+    if (*length > SIZE_MAX) *length = SIZE_MAX;
+    return *length == 0 || http_body_grow(r, (size_t)*length, err) == 0 ? 0
+                                                                        : http_status_of(err->code);
+}
+
+enum MHD_Result http_admit(struct request *r, const char *method, const char *path) {
+    struct error err = {0};
+    uint64_t length;
+    if (http_connection_of(r) == NULL) return MHD_NO; /* memory was out when it began */
+    unsigned refused = decide(r, method, path, &length, &err);
+    if (refused != 0) http_refuse_later(r, refused, &err);
+    /* Who waits for a word before it sends the body gets the answer in its place. Others would be
+     * cut off in the middle of it, without having read the answer. */
+    const char *expect = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Expect");
+    if (refused != 0 && (expect != NULL || r->closes || length > http_body_dropped(r->server))) {
+        r->state = REQUEST_DONE;
+        return http_route(r, method, path);
+    }
+    if (r->has_body) http_body_awaited(r);
+    return MHD_YES;
 }

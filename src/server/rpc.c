@@ -6,13 +6,10 @@
 
 #include <fcntl.h>
 #include <grpc/byte_buffer_reader.h>
-#include <grpc/grpc_posix.h>
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/log.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
@@ -21,7 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { BEHIND_BYTES = 1 << 20, EXTRA_BYTES = 4 << 20 };
+enum { BEHIND_BYTES = 1 << 20 };
 enum { KEEPALIVE_MS = 60000, KEEPALIVE_TIMEOUT_MS = 20000 };
 
 grpc_status_code rpc_status_of(enum pa_status status) {
@@ -227,20 +224,37 @@ char *rpc_metadata(const struct rpc_call *call, const char *key) {
     return NULL;
 }
 
-bool rpc_identify(struct rpc_call *call, const char *request_id) {
+/* Whether the caller is one who may; else it is answered. */
+static bool identify(struct rpc_call *call) {
+    struct service *service = call->server->service;
+    const struct rpc_connection *connection = call->connection;
+    const struct sockaddr unknown = {.sa_family = AF_UNSPEC};
     char *header = rpc_metadata(call, "authorization"), *id = rpc_metadata(call, "x-request-id"),
          *trace = rpc_metadata(call, "traceparent");
-    const char *name = auth_check(call->server->service->auth, header);
-    service_caller_init(&call->caller, "grpc", name != NULL ? name : "unknown",
-                        request_id[0] != 0 ? request_id : id, trace);
+    struct error err = {0};
+    const struct auth_proof proof = {
+        .header = header,
+        .certificate =
+            connection != NULL && connection->certificate[0] != 0 ? connection->certificate : NULL,
+        .peer =
+            peers_find(&service->peers, connection != NULL ? &connection->address.any : &unknown)};
+    const char *name = auth_check(service->auth, &proof, &err);
+    service_caller_init(&call->caller, "grpc", name != NULL ? name : "unknown", id, trace);
     gpr_free(header);
     gpr_free(id);
     gpr_free(trace);
     if (name != NULL) return true;
-    log_event(LOG_WARN, "grpc", "no credential", {"request_id", call->caller.request_id, 0});
-    rpc_finish(call, GRPC_STATUS_UNAUTHENTICATED,
-               "no credential: send metadata authorization: Bearer TOKEN");
+    log_event(LOG_WARN, "grpc", "refused", {"request_id", call->caller.request_id, 0},
+              {"error", err.text, 0});
+    rpc_finish(call, err.code == PA_DENIED ? GRPC_STATUS_UNAUTHENTICATED : rpc_status_of(err.code),
+               err.text);
     return false;
+}
+
+void rpc_name(struct rpc_call *call, const char *request_id) {
+    const struct service_caller former = call->caller;
+    if (request_id[0] != 0)
+        service_caller_init(&call->caller, "grpc", former.name, request_id, former.traceparent);
 }
 
 /* The client has got its status, or is gone: hung up, cancelled, or past its deadline. */
@@ -279,7 +293,13 @@ static void begin(struct rpc_call *call, const uint8_t *data, size_t size) {
 
 static void on_read(struct rpc_call *call, bool success) {
     grpc_slice slice;
+    size_t bytes = call->payload != NULL ? grpc_byte_buffer_length(call->payload) : 0;
     call->is_reading = false;
+    if (call->has_status) { /* it was refused meanwhile */
+        rpc_intake_end(call, bytes);
+        release_if_over(call);
+        return;
+    }
     bool ended = !success || call->payload == NULL;
     if (!call->method->streams_in) {
         if (!ended && read_payload(call, &slice)) {
@@ -294,6 +314,7 @@ static void on_read(struct rpc_call *call, bool success) {
     } else {
         call->method->next(call, NULL, 0);
     }
+    rpc_intake_end(call, bytes);
     release_if_over(call);
 }
 
@@ -301,6 +322,7 @@ void rpc_read(struct rpc_call *call) {
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
     op.data.recv_message.recv_message = &call->payload;
     call->is_reading = start_batch(call, &op, 1, &call->read);
+    if (call->is_reading) rpc_intake_begin(call);
 }
 
 static void await_call(struct rpc_server *server, const struct rpc_method *method,
@@ -324,10 +346,11 @@ static void on_requested(struct rpc_call *call, bool success) {
         rpc_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "more than a connection may ask for");
     } else if (method == NULL) {
         rpc_finish(call, GRPC_STATUS_UNIMPLEMENTED, "there is no such method");
-    } else if (method->streams_in) {
-        begin(call, NULL, 0);
-    } else {
-        rpc_read(call);
+    } else if (method->open || identify(call)) {
+        if (method->streams_in)
+            begin(call, NULL, 0);
+        else
+            rpc_read(call);
     }
 }
 
@@ -359,63 +382,6 @@ static void await_call(struct rpc_server *server, const struct rpc_method *metho
         free_call(call);
 }
 
-static void take_connection(void *context, int fd, const struct sockaddr *address, socklen_t size) {
-    struct rpc_server *server = context;
-    const int on = 1, received_bytes = 128 << 10; /* the kernel doubles it */
-    (void)address;
-    (void)size;
-    fd = rpc_connection_number(server, fd);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    /* What is there already is read to its end, whatever it is. */
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &received_bytes, sizeof received_bytes);
-    if (write(server->accepted_fds[1], &fd, sizeof fd) != sizeof fd) {
-        (void)close(fd); /* thousands wait there already */
-    }
-}
-
-/* Gives accepted connections to the library. Who does so also reads what has come by then, and what
- * comes meanwhile: a thread of its own, as the loop has others to serve. */
-static void *hand_over(void *context) {
-    struct rpc_server *server = context;
-    int client;
-    while (read(server->accepted_fds[0], &client, sizeof client) == sizeof client) {
-        grpc_server_credentials *plain = grpc_insecure_server_credentials_create();
-        grpc_server_add_channel_from_fd(server->server, client, plain); /* owns the descriptor */
-        grpc_server_credentials_release(plain);
-    }
-    return NULL;
-}
-
-/* TLS, mutual where there is a client_ca: then the library refuses connections without a good
- * certificate. */
-static int listen_secure(struct rpc_server *server, const char *address, struct error *err) {
-    const struct config *config = &server->service->config;
-    char *certificate = NULL, *key = NULL, *ca = NULL;
-    int result = service_read_pem(config->certificate, &certificate, err);
-    if (result == 0) result = service_read_pem(config->key, &key, err);
-    if (result == 0) result = service_read_pem(config->client_ca, &ca, err);
-    if (result == 0) {
-        grpc_ssl_pem_key_cert_pair pair = {key, certificate};
-        grpc_server_credentials *credentials = grpc_ssl_server_credentials_create_ex(
-            ca, &pair, 1,
-            ca != NULL ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-                       : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
-            NULL);
-        if (credentials == NULL ||
-            grpc_server_add_http2_port(server->server, address, credentials) == 0) {
-            result = error_set(err, PA_INVALID_ARGUMENT,
-                               "grpc: cannot listen at %s with TLS: is the port free, and are "
-                               "server.tls.certificate and .key a pair?",
-                               address);
-        }
-        if (credentials != NULL) grpc_server_credentials_release(credentials);
-    }
-    free(certificate);
-    free(key);
-    free(ca);
-    return result;
-}
-
 static void register_methods(struct rpc_server *server, const struct rpc_method *methods,
                              void *registered[]) {
     for (size_t i = 0; methods[i].path != NULL; i++) {
@@ -435,49 +401,69 @@ static void await_methods(struct rpc_server *server, const struct rpc_method *me
 
 enum { MAX_METHODS = 32 };
 
-static int start(struct rpc_server *server, const char *address, struct error *err) {
+static int start(struct rpc_server *server, struct error *err) {
     const struct config *config = &server->service->config;
     void *agent[MAX_METHODS], *standard[MAX_METHODS];
     struct rlimit files = {0};
     (void)getrlimit(RLIMIT_NOFILE, &files);
-    server->acceptor.most_fd = files.rlim_cur > INT_MAX ? INT_MAX : (int)(files.rlim_cur / 8 * 7);
-    int most = (int)(config->limits.max_module_bytes / 3 * 4 + EXTRA_BYTES);
-    grpc_arg args[] = {{.type = GRPC_ARG_INTEGER,
-                        .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-                        .value.integer = most},
-                       {.type = GRPC_ARG_INTEGER,
-                        .key = (char *)(uintptr_t)GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                        .value.integer = RPC_MAX_STREAMS},
-                       {.type = GRPC_ARG_INTEGER,
-                        .key = (char *)(uintptr_t)GRPC_ARG_MAX_METADATA_SIZE,
-                        .value.integer = RPC_MAX_METADATA_BYTES},
-                       {.type = GRPC_ARG_INTEGER,
-                        .key = (char *)(uintptr_t)GRPC_ARG_ALLOW_REUSEPORT,
-                        .value.integer = 0},
-                       /* Peers that are gone without a word, or never say one. */
-                       {.type = GRPC_ARG_INTEGER,
-                        .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_TIME_MS,
-                        .value.integer = KEEPALIVE_MS},
-                       {.type = GRPC_ARG_INTEGER,
-                        .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-                        .value.integer = KEEPALIVE_TIMEOUT_MS},
-                       {.type = GRPC_ARG_INTEGER,
-                        .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS,
-                        .value.integer = 1}};
+    uint64_t descriptors = files.rlim_cur / 8 * 7, numbers = 2 * config->max_connections + 4096;
+    server->acceptor.most_fd = (int)(descriptors < numbers ? descriptors : numbers);
+    int most = (int)(config->limits.max_module_bytes / 3 * 4 + SERVICE_EXTRA_BYTES);
+    grpc_arg args[] = {
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+         .value.integer = most},
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_MAX_CONCURRENT_STREAMS,
+         .value.integer = RPC_MAX_STREAMS},
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_MAX_METADATA_SIZE,
+         .value.integer = RPC_MAX_METADATA_BYTES},
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_ALLOW_REUSEPORT,
+         .value.integer = 0},
+        /* Nothing compressed: it would be inflated whole before anything of it is
+         * looked at. Who sends it is told so (UNIMPLEMENTED), by the library. */
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+         .value.integer = 1 << GRPC_COMPRESS_NONE},
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION,
+         .value.integer = 0},
+        /* The window of a stream is what it may send before its call is looked at:
+         * it stays as it is. */
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_HTTP2_BDP_PROBE,
+         .value.integer = 0},
+        /* Peers that are gone without a word, or never say one. */
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_TIME_MS,
+         .value.integer = KEEPALIVE_MS},
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+         .value.integer = KEEPALIVE_TIMEOUT_MS},
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS,
+         .value.integer = 1}};
     const grpc_channel_args all = {sizeof args / sizeof *args, args};
     server->server = grpc_server_create(&all, NULL);
     server->queue = grpc_completion_queue_create_for_next(NULL);
     grpc_server_register_completion_queue(server->server, server->queue, NULL);
     register_methods(server, rpc_agent_methods, agent);
     register_methods(server, rpc_standard_methods, standard);
-    bool secure = config->certificate[0] != 0;
-    if (secure && listen_secure(server, address, err) != 0) return -1;
+    const struct tls_options secure = {.protocol = "h2",
+                                       .take = rpc_connection_take_secure,
+                                       .context = server,
+                                       .max_connections = config->max_connections};
+    if (config->certificate[0] != 0 &&
+        (server->tls = tls_new(server->service->event, config, &secure, err)) == NULL)
+        return -1;
     grpc_server_start(server->server);
     if (pipe2(server->accepted_fds, O_CLOEXEC) != 0 ||
         fcntl(server->accepted_fds[1], F_SETFL, O_NONBLOCK) != 0) {
         return error_set_errno(err, PA_INTERNAL, errno, "grpc: a pipe");
     }
-    if (pthread_create(&server->giver, NULL, hand_over, server) != 0) {
+    if (pthread_create(&server->giver, NULL, rpc_connections_give, server) != 0) {
         return error_set(err, PA_INTERNAL, "grpc: cannot start a thread");
     }
     server->has_giver = true;
@@ -495,9 +481,8 @@ static int start(struct rpc_server *server, const char *address, struct error *e
     if (result < 0) {
         return error_set_errno(err, PA_INTERNAL, -result, "grpc: watch the library's reports");
     }
-    return secure ? 0
-                  : acceptor_start(&server->acceptor, server->service->event,
-                                   server->acceptor.listen_fd, err);
+    return acceptor_start(&server->acceptor, server->service->event, server->acceptor.listen_fd,
+                          err);
 }
 
 /* The library's own lines are for those who look for them. */
@@ -507,7 +492,7 @@ static void log_line(gpr_log_func_args *args) {
 }
 
 struct rpc_server *rpc_server_new(struct service *service, struct tasks *tasks, int listen_fd,
-                                  const char *address, struct error *err) {
+                                  struct error *err) {
     struct rpc_server *server = calloc(1, sizeof *server);
     if (server == NULL) {
         (void)close(listen_fd);
@@ -518,7 +503,7 @@ struct rpc_server *rpc_server_new(struct service *service, struct tasks *tasks, 
                                   .tasks = tasks,
                                   .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                   .acceptor = {.component = "grpc",
-                                               .take = take_connection,
+                                               .take = rpc_connection_take,
                                                .context = server,
                                                .listen_fd = listen_fd},
                                   .accepted_fds = {-1, -1}};
@@ -528,7 +513,7 @@ struct rpc_server *rpc_server_new(struct service *service, struct tasks *tasks, 
     grpc_init();
     if (server->wake_fd < 0) {
         error_set_errno(err, PA_INTERNAL, errno, "grpc: eventfd");
-    } else if (start(server, address, err) == 0) {
+    } else if (start(server, err) == 0) {
         return server;
     }
     rpc_server_free(server);
@@ -567,6 +552,7 @@ static void destroy_unstarted(struct rpc_server *server) {
 
 void rpc_server_free(struct rpc_server *server) {
     if (server == NULL) return;
+    tls_free(server->tls);
     fd_closep(&server->accepted_fds[1]); /* then its thread ends */
     if (server->pump_count > 0) {
         rpc_server_stop_listening(server);
@@ -588,12 +574,13 @@ void rpc_server_free(struct rpc_server *server) {
     }
     fd_closep(&server->accepted_fds[0]);
     sd_event_source_disable_unref(server->wake);
+    sd_event_source_disable_unref(server->look);
     acceptor_stop(&server->acceptor);
     fd_closep(&server->wake_fd);
     (void)pthread_mutex_destroy(&server->lock);
     free(server->reports);
     free(server->taken);
-    free(server->sockets);
+    rpc_connections_free(server);
     grpc_shutdown();
     free(server);
 }

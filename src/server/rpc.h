@@ -8,10 +8,10 @@
 
 struct rpc_server;
 
-/* Serves connections of `listen_fd`, which it takes over; with TLS the library listens itself, at
- * `address`. NULL with `err`. */
+/* Serves connections of `listen_fd`, which it takes over, with TLS where the configuration has it.
+ * NULL with `err`. */
 struct rpc_server *rpc_server_new(struct service *service, struct tasks *tasks, int listen_fd,
-                                  const char *address, struct error *err);
+                                  struct error *err);
 /* Takes no new connections and no new calls; those that are there go on. */
 void rpc_server_stop_listening(struct rpc_server *server);
 /* Calls whose answer is not complete. */

@@ -94,14 +94,11 @@ static void run_tool(struct rpc_call *call, const uint8_t *data, size_t size,
                      const struct service_callbacks *callbacks) {
     struct error err = {0};
     if (struct_check(IN_TOOL_REQUEST, data, size, &err) != 0) {
-        if (rpc_identify(call, "")) rpc_refuse(call, &err);
+        rpc_refuse(call, &err);
         return;
     }
     tool_request *request = polyagent__agent__tool_call_request__unpack(NULL, size, data);
-    if (!rpc_identify(call, request != NULL ? request->request_id : "")) {
-        polyagent__agent__tool_call_request__free_unpacked(request, NULL);
-        return;
-    }
+    if (request != NULL) rpc_name(call, request->request_id);
     json_t *parameters = request != NULL ? struct_to_json(request->parameters, &err) : NULL;
     struct service_run *run = NULL;
     if (request == NULL) {
@@ -300,17 +297,17 @@ static void run_task(struct rpc_call *call, const uint8_t *data, size_t size,
                      const struct task_callbacks *callbacks) {
     struct error err = {0};
     if (struct_check(IN_TASK_REQUEST, data, size, &err) != 0) {
-        if (rpc_identify(call, "")) rpc_refuse(call, &err);
+        rpc_refuse(call, &err);
         return;
     }
     task_request *request = polyagent__agent__execute_task_request__unpack(NULL, size, data);
     const char *id = request != NULL && request->metadata != NULL ? request->metadata->task_id : "";
     struct task *task = NULL;
     json_t *context = NULL;
-    bool identified = rpc_identify(call, id);
-    if (identified && request == NULL) {
+    rpc_name(call, id);
+    if (request == NULL) {
         error_set(&err, PA_INVALID_ARGUMENT, "the message is no ExecuteTaskRequest");
-    } else if (identified && (context = struct_to_json(request->context, &err)) != NULL) {
+    } else if ((context = struct_to_json(request->context, &err)) != NULL) {
         const struct task_request wanted = {.query = request->query,
                                             .tool = json_object_get(context, "tool_parameters"),
                                             .task_id = id};
@@ -318,7 +315,6 @@ static void run_task(struct rpc_call *call, const uint8_t *data, size_t size,
     }
     json_decref(context);
     polyagent__agent__execute_task_request__free_unpacked(request, NULL);
-    if (!identified) return;
     if (task == NULL) {
         rpc_refuse(call, &err);
         return;
@@ -345,7 +341,6 @@ static void get_capabilities(struct rpc_call *call, const uint8_t *data, size_t 
     uint64_t most = config->limits.memory_limit_bytes;
     (void)data;
     (void)size;
-    if (!rpc_identify(call, "")) return;
     if (config->ceilings.memory_limit_bytes > most) most = config->ceilings.memory_limit_bytes;
     response.supported_tools = names;
     for (const struct tool *tool = tools; tool->name != NULL; tool++)
@@ -378,7 +373,6 @@ static void health_check(struct rpc_call *call, const uint8_t *data, size_t size
     struct error err = {0};
     (void)data;
     (void)size;
-    if (!rpc_identify(call, "")) return;
     response.healthy = service_is_ready(service, &err);
     response.message = response.healthy ? (char *)(uintptr_t) "ready" : err.text;
     response.uptime_seconds = (int64_t)((clock_now_ns() - service->started_ns) / NS_PER_SECOND);
@@ -429,10 +423,6 @@ static void discover_tools(struct rpc_call *call, const uint8_t *data, size_t si
     Polyagent__Agent__DiscoverToolsRequest *request =
         polyagent__agent__discover_tools_request__unpack(NULL, size, data);
     bool complete = true;
-    if (!rpc_identify(call, "")) {
-        polyagent__agent__discover_tools_request__free_unpacked(request, NULL);
-        return;
-    }
     response.tools = list;
     for (const struct tool *tool = tools; request != NULL && tool->name != NULL; tool++) {
         size_t count = response.n_tools;
@@ -463,10 +453,6 @@ static void get_tool(struct rpc_call *call, const uint8_t *data, size_t size) {
     Polyagent__Agent__ToolCapability capability = POLYAGENT__AGENT__TOOL_CAPABILITY__INIT;
     Polyagent__Agent__GetToolCapabilityRequest *request =
         polyagent__agent__get_tool_capability_request__unpack(NULL, size, data);
-    if (!rpc_identify(call, "")) {
-        polyagent__agent__get_tool_capability_request__free_unpacked(request, NULL);
-        return;
-    }
     const struct tool *tool = request != NULL ? tool_find(request->tool_id) : NULL;
     if (request == NULL) {
         malformed(call);

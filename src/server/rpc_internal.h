@@ -8,12 +8,15 @@
 
 #include "server/acceptor.h"
 #include "server/rpc.h"
+#include "server/tls.h"
 
 #include "messages.h" /* generated from proto/ */
 
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 struct rpc_call;
@@ -36,7 +39,26 @@ struct rpc_method {
     bool streams_in; /* further messages go to `next`; data NULL: there are no more */
     void (*next)(struct rpc_call *call, const uint8_t *data, size_t size);
     bool lasts;       /* until its client leaves: nothing to wait for at the end */
+    bool open;        /* without a credential */
     unsigned awaited; /* calls that can arrive before we look */
+};
+
+/* One that was given to the library, by the number of the descriptor that the library has. */
+struct rpc_connection {
+    int number;
+    uint32_t generation; /* of the number */
+    uint64_t cookie;     /* which socket was accepted there last; 0: none, or it was hung up on */
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } address;                         /* of the client */
+    char certificate[AUTH_NAME_BYTES]; /* the name in it; "": none */
+    struct tls_count *count;           /* owned; of a client with TLS */
+    /* rpc_intake.c */
+    uint64_t delivered_bytes; /* of messages that came whole */
+    uint32_t reading;         /* calls that wait for one */
+    struct intake_claim claim;
 };
 
 enum { RPC_PUMPS = 12 };
@@ -56,12 +78,15 @@ struct rpc_server {
     size_t report_count, report_room, taken_room;
     int wake_fd; /* eventfd: there are reports */
     struct acceptor acceptor;
+    struct tls *tls; /* owned; NULL: there is none */
     sd_event_source *wake;
     uint32_t busy, reported;               /* reported: events that are still to come */
     TAILQ_HEAD(rpc_calls, rpc_call) calls; /* that have come and are not over */
     uint32_t call_count;
     int next_fd;
-    uint64_t *sockets; /* owned; by descriptor: which one was accepted there last */
+    struct rpc_connection *connections; /* owned; by descriptor */
+    sd_event_source *look;
+    bool is_looking;
     struct rpc_event stopped;
 };
 
@@ -83,7 +108,10 @@ struct rpc_call {
     struct rpc_event requested, closed, sent, read;
     int cancelled; /* the library's word at its close */
     bool is_closed, is_sending, is_reading, has_status, status_sent, metadata_sent, is_busy;
-    uint64_t peer; /* a hash of its name; 0: it has not come yet */
+    struct rpc_connection *connection; /* NULL: it has not come yet, or nobody knows */
+    uint32_t generation;               /* of the connection: another one is not its own any more */
+    bool is_listed;                    /* among the server's calls */
+    uint64_t read_began_ns, received_before, delivered_before;
     TAILQ_ENTRY(rpc_call) link;
     STAILQ_HEAD(rpc_messages, rpc_message) pending;
     size_t pending_bytes;
@@ -104,12 +132,26 @@ struct rpc_call {
 
 /* rpc_bounds.c: what a connection may have. */
 enum { RPC_MAX_STREAMS = 256, RPC_MAX_METADATA_BYTES = 8192 };
-/* Gives an accepted connection another number: one that no other had for long, as late calls have
- * nothing else to tell by whose they are. The number; the old one is closed, or the same. */
-int rpc_connection_number(struct rpc_server *server, int fd);
 /* A call has come: false if that is too much; then its connection is closed. And it is over. */
 bool rpc_call_came(struct rpc_call *call);
 void rpc_call_left(struct rpc_call *call);
+
+/* rpc_connections.c: an accepted connection, which is given to the library, under a number that no
+ * other had for long, as late calls have nothing else to tell by whose they are. */
+void rpc_connection_take(void *server, int fd, const struct sockaddr *address, socklen_t size);
+void rpc_connection_take_secure(void *server, const struct tls_client *client);
+/* Of a thread that gives them to the library. */
+void *rpc_connections_give(void *server);
+void rpc_connections_free(struct rpc_server *server);
+/* The connection of a call; NULL: nobody knows. */
+struct rpc_connection *rpc_connection_of(const struct rpc_server *server, grpc_call *call);
+/* Which socket a descriptor is, for as long as the system runs; 0: none. */
+uint64_t rpc_socket_of(int fd);
+
+/* rpc_intake.c: a call waits for its message; and it has come, of `bytes` (0: none), and is done
+ * with. */
+void rpc_intake_begin(struct rpc_call *call);
+void rpc_intake_end(struct rpc_call *call, size_t bytes);
 
 /* Packs a message for the client (rpc_send), and the status after the last one (rpc_finish): with
  * `message` "" where it is OK. */
@@ -119,8 +161,8 @@ void rpc_finish(struct rpc_call *call, grpc_status_code status, const char *mess
 void rpc_refuse(struct rpc_call *call, const struct error *err);
 /* Asks for the client's next message. */
 void rpc_read(struct rpc_call *call);
-/* Fills in who calls. False: refused, and answered. */
-bool rpc_identify(struct rpc_call *call, const char *request_id);
+/* The id that the message gives the request; "": it stays as it is. */
+void rpc_name(struct rpc_call *call, const char *request_id);
 /* The value of the client's metadata, or NULL; the caller's, from malloc(). */
 char *rpc_metadata(const struct rpc_call *call, const char *key);
 

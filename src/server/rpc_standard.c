@@ -259,7 +259,7 @@ static void answer(struct rpc_call *call, reflection_request *request, const fil
 static void begin_reflection(struct rpc_call *call, const uint8_t *data, size_t size) {
     (void)data;
     (void)size;
-    if (rpc_identify(call, "")) rpc_read(call);
+    rpc_read(call);
 }
 
 static void next_reflection(struct rpc_call *call, const uint8_t *data, size_t size) {
@@ -288,8 +288,12 @@ static void next_reflection(struct rpc_call *call, const uint8_t *data, size_t s
     }
 
 const struct rpc_method rpc_standard_methods[] = {
-    {.path = "/grpc.health.v1.Health/Check", .begin = check_health, .awaited = 2},
-    {.path = "/grpc.health.v1.Health/Watch", .begin = watch_health, .lasts = true, .awaited = 1},
+    {.path = "/grpc.health.v1.Health/Check", .begin = check_health, .open = true, .awaited = 2},
+    {.path = "/grpc.health.v1.Health/Watch",
+     .begin = watch_health,
+     .lasts = true,
+     .open = true,
+     .awaited = 1},
     REFLECTION("v1"),
     REFLECTION("v1alpha"),
     {.path = NULL}};

@@ -16,7 +16,9 @@
 
 /* Everything of the service that comes from the configuration, which it takes over. */
 static int apply(struct service *service, struct config *config, struct error *err) {
-    struct auth *auth = auth_new(config->tokens_file, err);
+    bool certificates =
+        service->auth != NULL ? auth_wants_certificates(service->auth) : config->client_ca[0] != 0;
+    struct auth *auth = auth_new(config->tokens_file, certificates, err);
     if (auth == NULL) return -1;
     const struct config former = service->config;
     struct tool_rules rules;
@@ -76,6 +78,8 @@ int service_init(struct service *service, sd_event *event, struct config *config
     }
     service->remote.holder_fd = -1;
     if (apply(service, config, err) == 0) {
+        intake_init(&service->intake,
+                    (size_t)service->config.limits.max_module_bytes / 3 * 4 + SERVICE_EXTRA_BYTES);
         if (open_sessions(service, keeps_sessions, err) == 0) return 0;
     } else {
         config_fini(config);

@@ -6,6 +6,7 @@
 
 #include "config/config.h"
 #include "server/auth.h"
+#include "server/intake.h"
 #include "server/metrics.h"
 #include "server/remote.h"
 #include "server/sessions.h"
@@ -16,6 +17,8 @@
 #include <systemd/sd-event.h>
 
 enum { REQUEST_ID_BYTES = 65, TRACEPARENT_BYTES = 56 };
+/* Of a request, beside the module in it. */
+enum { SERVICE_EXTRA_BYTES = 4 << 20 };
 
 struct service {
     sd_event *event; /* owned reference */
@@ -27,6 +30,8 @@ struct service {
         *stats;           /* owned mapping of what the supervisor tells; may be NULL */
     struct remote remote; /* to it */
     struct metrics metrics;
+    struct intake intake; /* what is being received */
+    struct peers peers;
     struct sessions *sessions;                     /* owned */
     TAILQ_HEAD(leftover_list, leftover) leftovers; /* folders of cancelled runs */
     uint64_t started_ns;

@@ -124,7 +124,7 @@ def test_metrics_count(front):
 
 def test_too_large_is_refused_and_the_rest_goes_on(front):
     with socket.create_connection(("127.0.0.1", front.port)) as client:
-        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 80000000\r\n\r\n")
+        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 80000000\r\n\r\n")
         piece = b" " * (1 << 20)
         for _ in range(80):
             try:
@@ -141,7 +141,7 @@ def test_bodies_of_many_are_bounded_together(tmp_path):
     piece, clients = b" " * (1 << 20), []
     for _ in range(16):
         client = socket.create_connection(("127.0.0.1", front.port))
-        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 70000000\r\n\r\n")
+        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000000\r\n\r\n")
         for _ in range(66):
             client.sendall(piece)
         clients.append(client)
@@ -173,7 +173,7 @@ def test_a_client_that_is_gone_ends_its_run(front):
     execute(front, "python_wasi_runner", {"code": ""})
     before = settled(lambda: (len(children(front.pid)), descriptors(front.front)))
     body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass"}}).encode()
-    head = b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", front.port)) as client:
             client.sendall(head + body)
@@ -188,7 +188,7 @@ def test_a_stream_whose_reader_is_gone_ends_its_run(front):
     body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: print('x' * 1000)", "output_limit_bytes": 16 << 20}}).encode()
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", front.port)) as client:
-            client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             assert client.recv(1000)
             time.sleep(0.3)
     falls_to(before[0] + 3, lambda: len(children(front.pid)))
@@ -200,8 +200,8 @@ def test_clients_that_behave_badly_harm_nobody(front):
     before = settled(lambda: descriptors(front.front))
     bad = []
     for data in (b"", b"\0" * 100, b"GET", b"GET /health HTTP/9.9\r\n\r\n", b"POST /tools/execute HTTP/1.1\r\n",
-                 b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{", os.urandom(500),
-                 b"GET / HTTP/1.1\r\nX: " + b"y" * 100000, b"POST /tools/execute HTTP/1.1\r\nHost: x\r\n"
+                 b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{", os.urandom(500),
+                 b"GET / HTTP/1.1\r\nX: " + b"y" * 100000, b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\n"
                  b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n"):
         client = socket.create_connection(("127.0.0.1", front.port))
         client.sendall(data)
@@ -274,7 +274,7 @@ def test_folders_of_runs_go_with_them(tmp_path):
     execute(server, "python_wasi_runner", {"code": "", "files": {"f": ""}, "stdn": ""})
     body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass", "files": {"f": ""}}}).encode()
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        client.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         assert becomes(lambda: len(there()), 1) == 1
     assert becomes(there, []) == []
     server.stop()
@@ -316,7 +316,7 @@ def test_runs_that_outlast_its_end_are_cancelled(tmp_path):
     body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "while True: pass"}}).encode()
     for _ in range(3):
         clients.append(socket.create_connection(("127.0.0.1", front.port)))
-        clients[-1].sendall(b"POST /tools/execute HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        clients[-1].sendall(b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     assert in_flight(front, 3)
     front.stop()
     assert all(client.recv(100) == b"" for client in clients)
