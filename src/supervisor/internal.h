@@ -20,13 +20,11 @@
 
 enum { MAX_ATTEMPTS = 10, KEY_BYTES = 32 };
 
-/* Report memory and an id of its own for one worker at a time. */
+/* An id for one worker, or one session, at a time: free again when nothing of it lives. */
 struct slot {
     uint32_t number;
     int id_map;        /* owned: the namespace that gives it the files of `owner`; -1: none yet */
     uint32_t owner[2]; /* uid, gid */
-    int report_fd;     /* owned */
-    struct worker_report *report; /* owned mapping */
     TAILQ_ENTRY(slot) link;
 };
 TAILQ_HEAD(slots, slot);
@@ -48,6 +46,8 @@ struct supervisor_run {
     uint64_t deadline_ns;
     uint64_t dispatched_ns;
     sd_event_source *deadline; /* owned */
+    sd_event_source *pause;    /* owned */
+    unsigned pauses;
     bool out_of_time;
     bool cancelled;
     int output_fds[2];             /* owned read ends of pipes; -1 */
@@ -105,16 +105,29 @@ enum worker_state {
     WORKER_ENDING
 };
 
-/* All that came of one session's first worker. They have one user id: that of the first one's slot,
- * which is given to nobody else meanwhile. */
+/* All that came of one session's first worker, whether we were told of it or not: a group of
+ * processes, which none of them can leave (seccomp), and a pid namespace where there is one. Both
+ * are the keeper's, a process that does nothing. They have one user id, of a slot that nobody else
+ * has until the last of them is reaped. */
 struct family {
-    uint32_t members;
-    struct slot *slot; /* owned, when the first one is gone */
+    struct supervisor *supervisor;
+    uint32_t members;        /* workers that we know of */
+    struct slot *slot;       /* owned */
+    pid_t group;             /* the keeper's id; it is not reaped before all others are gone */
+    int keeper;              /* owned pidfd */
+    sd_event_source *death;  /* of the keeper */
+    bool ending;             /* no member is left, or one lied: all were killed */
+    unsigned strangers_seen; /* looks in a row that found more processes than we asked for */
+    unsigned strangers;      /* of the look that is under way */
+    TAILQ_ENTRY(family) link;
 };
 
 struct worker {
     enum worker_state state;
-    struct slot *slot; /* owned */
+    struct slot *slot; /* owned, unless it is its family's */
+    struct worker_report
+        *report; /* owned mapping; another for each worker, as a stranger may keep it */
+    pid_t pid;   /* of one that stays, once it is made; else 0 */
     int channel; /* owned; the job goes there, and comes back a byte: the report is complete */
     int pidfd;   /* owned; -1 while forking */
     sd_event_source *word; /* on the channel */
@@ -125,9 +138,11 @@ struct worker {
     uint64_t node, holder;      /* RESTING: what it is called, and whose it is */
     bool is_slow;               /* it makes way for others (pace.c), and so do its copies */
     uint64_t rested_ns;         /* RESTING, CLOSING: since */
+    uint64_t rested_cpu_ns;     /* RESTING: of the processor, all that it had used then */
+    uint32_t copies;            /* RESTING: that it was asked for */
     struct worker *spare;       /* RESTING: a copy that is made ahead; NULL: none */
     struct worker *origin;      /* FORKING, or a spare: the node that made it; NULL: its zygote */
-    struct family *family;      /* NULL: it has but one job */
+    struct family *family;      /* NULL: it has but one job, or is not made yet */
     TAILQ_ENTRY(worker) link;   /* of its zygote */
     TAILQ_ENTRY(worker) by_node;
 };
@@ -171,6 +186,7 @@ struct supervisor {
     struct runs runs;
     struct workers nodes;
     uint32_t node_count;
+    TAILQ_HEAD(families, family) families;
     uint32_t running, queued, compiling, workers;
     uint64_t tick;
     uint64_t finished, retried, zygotes_started;
@@ -183,6 +199,7 @@ struct supervisor {
     bool closing;
     sd_event_source *pace; /* owned */
     sd_event_source *tire; /* owned; takes spare copies back */
+    sd_event_source *look; /* owned; after strangers (family.c) */
     sd_event_source *turn; /* dispatches once the current callback is over */
 };
 
@@ -224,7 +241,11 @@ int worker_request_for(struct supervisor_run *run, struct zygote_process *zygote
                        struct worker *origin, struct error *err);
 /* The same for a run that is still to come. */
 int worker_request_copy(struct worker *origin, struct worker **copy, struct error *err);
-void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd);
+/* Told by its zygote, or its origin, that it was made. `fds` (one, or with a keeper two) are owned
+ * here. -1: that is a lie, or we are out of memory; the worker is forgotten. */
+int worker_forked(struct worker *worker, int *fds, size_t fd_count);
+/* Its worker was not made; the run is WAITING for it no more. */
+void worker_refused(struct supervisor_run *run, const struct zygote_reply *reply);
 void worker_give(struct worker *worker, struct supervisor_run *run);
 void worker_kill(struct worker *worker);
 void worker_release(struct worker *worker); /* PARKED: it is not needed, and ends */
@@ -238,12 +259,34 @@ int node_request(struct supervisor_run *run, struct error *err);
 void node_made(struct worker *worker);
 void node_unmade(struct worker *worker);     /* its process is gone */
 int node_new(struct supervisor *supervisor); /* for the supervisor's start */
+/* Ends the families of those that compute while they should rest. */
+void node_look(struct supervisor *supervisor);
 /* A message on the channel of a node. */
 void node_message(struct worker *worker);
-int family_found(struct worker *worker, struct error *err);
+
+/* family.c */
+int family_new(struct supervisor *supervisor); /* for the supervisor's start */
+/* Of a first worker, whose slot it takes; `keeper` is owned here, also on failure. 0 or a negative
+ * errno. */
+int family_found(struct worker *worker, int keeper);
+/* A copy that a member says it has made. False: it is none. */
+bool family_has(const struct family *family, pid_t pid);
 void family_join(struct worker *worker, struct family *family);
-/* The slot that is free now; NULL: none. */
-struct slot *family_leave(struct worker *worker);
+/* With the last that leaves, all of it is killed. */
+void family_leave(struct worker *worker);
+/* Kills all of it. */
+void family_end(struct family *family);
+/* What the kernel is to let the worker's user id have of processes: those that we know of, and a
+ * few more; 0: it cannot be told. */
+uint32_t family_max_processes(const struct worker *worker);
+/* The same for one that is asked for a copy, as far as we may. */
+void family_bound_copies(const struct worker *origin);
+/* Waits until nothing of any of them is left; they have no members. */
+void family_free_all(struct supervisor *supervisor);
+/* Some time soon: looks for children that nobody told us of. */
+void family_look(struct supervisor *supervisor);
+/* The process behind a pidfd; 0: it is gone. */
+pid_t pid_of(int pidfd);
 
 /* runs.c */
 int run_code_ready(struct supervisor_run *run, struct error *err);
@@ -252,6 +295,8 @@ void run_start_output(struct supervisor_run *run, struct error *err);
 void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_t cpu_ns);
 void run_fail(struct supervisor_run *run, const struct error *err);
 void run_again_or_fail(struct supervisor_run *run, const struct error *err);
+/* WAITING, with no worker: the kernel refused a process. Asks again in a moment, for a while. */
+void run_pause(struct supervisor_run *run, const struct error *err);
 /* Dispatches from the loop, soon. */
 void supervisor_schedule(struct supervisor *supervisor);
 

@@ -13,6 +13,9 @@
 /* How long a session that rests keeps a copy ready: agents think for seconds, people for minutes.
  */
 enum { SPARE_MS = 5000, LOOK_US = 1000000, NODES_STEP = 32 };
+/* What one at rest may use of the processor, and for each copy besides: it only forks. */
+#define REST_NS (500 * NS_PER_MS)
+#define COPY_NS (50 * NS_PER_MS)
 enum { CLOSING_MS = 2000 }; /* how long one that is dropped may take to tell of its last copies */
 
 static void release_spare(struct worker *node) {
@@ -55,6 +58,22 @@ static int on_tire(sd_event_source *source, uint64_t now_us, void *context) {
     return result < 0 ? result : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+/* Of the processor, all threads of a child of ours. */
+static uint64_t cpu_ns(pid_t pid) {
+    clockid_t clock;
+    struct timespec used;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) return 0;
+    return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
+}
+
+void node_look(struct supervisor *s) {
+    const struct worker *node;
+    TAILQ_FOREACH(node, &s->nodes, by_node) {
+        uint64_t most_ns = node->rested_cpu_ns + REST_NS + node->copies * COPY_NS;
+        if (cpu_ns(node->pid) > most_ns) family_end(node->family);
+    }
+}
+
 int node_new(struct supervisor *s) {
     int result = sd_event_add_time(s->event, &s->tire, CLOCK_MONOTONIC, UINT64_MAX, 1, on_tire, s);
     return result < 0 ? result : sd_event_source_set_enabled(s->tire, SD_EVENT_OFF);
@@ -81,6 +100,7 @@ void node_made(struct worker *worker) {
     s->node_count++;
     make_room(s);
     worker->rested_ns = clock_now_ns();
+    worker->rested_cpu_ns = cpu_ns(worker->pid);
     make_spare(worker);
 }
 
@@ -211,52 +231,25 @@ void node_message(struct worker *node) {
     struct zygote_reply reply;
     int fds[WIRE_MAX_FDS];
     size_t fd_count;
-    struct error err = {0};
     const struct iovec part = {&reply, sizeof reply};
     ssize_t got = wire_receive(node->channel, &part, 1, fds, &fd_count, 0);
     if (got == -EAGAIN) return;
     struct worker *copy = got == sizeof reply ? find_copy(node, reply.slot) : NULL;
     if (copy != NULL && reply.kind == ZYGOTE_FORKED && fd_count == 1) {
-        worker_forked(node->zygote, reply.slot, steal_fd(&fds[0]));
+        if (worker_forked(copy, fds, fd_count) != 0) { /* it lies */
+            family_end(node->family);
+            drop(node);
+        }
     } else if (copy != NULL && reply.kind == ZYGOTE_NO_FORK && fd_count == 0) {
         struct supervisor_run *run = copy->run;
         worker_discard(copy);
-        error_set(&err, PA_INTERNAL, "copy the session's interpreter: %.*s",
-                  (int)strnlen(reply.text, sizeof reply.text), reply.text);
-        if (run != NULL) {
-            run->worker = NULL;
-            run_fail(run, &err);
-        }
-    } else {
+        if (run != NULL) worker_refused(run, &reply);
+    } else { /* or its end, which the kernel may tell of as an error */
+        if (got > 0 || got == -EMSGSIZE) family_end(node->family);
         worker_kill(node);
         drop(node);
         node->word = sd_event_source_disable_unref(node->word);
     }
     wire_close_fds(fds, fd_count);
     if (node->state == WORKER_CLOSING && !fail_forking(node)) worker_kill(node);
-}
-
-void family_join(struct worker *worker, struct family *family) {
-    family->members++;
-    worker->family = family;
-}
-
-int family_found(struct worker *worker, struct error *err) {
-    struct family *family = calloc(1, sizeof *family);
-    if (family == NULL) return error_set(err, PA_INTERNAL, "a session: out of memory");
-    family->slot = worker->slot;
-    family_join(worker, family);
-    return 0;
-}
-
-struct slot *family_leave(struct worker *worker) {
-    struct family *family = worker->family;
-    struct slot *own = worker->slot != family->slot ? worker->slot : NULL;
-    worker->family = NULL;
-    if (--family->members > 0) return own;
-    struct slot *first = family->slot;
-    free(family);
-    if (own == NULL) return first;
-    TAILQ_INSERT_HEAD(&worker->zygote->supervisor->free_slots, own, link);
-    return first;
 }

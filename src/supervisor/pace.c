@@ -8,8 +8,7 @@
 
 enum { SHORT_MS = 10, LONG_NICE = 10 };
 
-/* The process behind a pidfd; 0 if it is gone. */
-static pid_t pid_of(int pidfd) {
+pid_t pid_of(int pidfd) {
     char path[64], line[256];
     pid_t pid = 0;
     (void)snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);

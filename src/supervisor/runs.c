@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DRAIN_BYTES = 65536 };
+enum { DRAIN_BYTES = 65536, PAUSE_US = 20000, MAX_PAUSES = 500 };
 
 static int on_output(sd_event_source *source, int fd, uint32_t events, void *context);
 
@@ -23,6 +23,7 @@ static void finish(struct supervisor_run *run, struct run_report *report, uint32
     TAILQ_REMOVE(&s->runs, run, all);
     s->finished++;
     sd_event_source_disable_unref(run->deadline);
+    sd_event_source_disable_unref(run->pause);
     for (int i = 0; i < 2; i++) {
         sd_event_source_disable_unref(run->outputs[i]);
         fd_closep(&run->output_fds[i]);
@@ -71,6 +72,25 @@ void run_again_or_fail(struct supervisor_run *run, const struct error *err) {
     }
     queue_push(run);
     supervisor_schedule(s);
+}
+
+static int on_pause(sd_event_source *source, uint64_t now_us, void *context) {
+    struct supervisor_run *run = context;
+    struct error err = {0};
+    (void)source;
+    (void)now_us;
+    run->pause = sd_event_source_disable_unref(run->pause);
+    if (zygote_request(run, &err) != 0) run_fail(run, &err);
+    return 0;
+}
+
+void run_pause(struct supervisor_run *run, const struct error *err) {
+    run->worker = NULL;
+    if (++run->pauses <= MAX_PAUSES &&
+        sd_event_add_time_relative(run->supervisor->event, &run->pause, CLOCK_MONOTONIC, PAUSE_US,
+                                   1, on_pause, run) >= 0)
+        return;
+    run_fail(run, err);
 }
 
 /* The caller's pipes, unless the job has its own. */
@@ -127,7 +147,7 @@ void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_
     /* Copied once: one that has only said that it is done could still write to it. */
     static struct worker_report copy;
     struct worker_report *report = &copy;
-    copy = *run->worker->slot->report;
+    copy = *run->worker->report;
     const struct verdict_facts facts = {.limits = &run->packet.header.limits,
                                         .info = info,
                                         .required_layers = run->packet.header.policy.required,
@@ -318,6 +338,7 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
     TAILQ_INIT(&s->zygotes);
     TAILQ_INIT(&s->runs);
     TAILQ_INIT(&s->nodes);
+    TAILQ_INIT(&s->families);
     default_to(&s->config.max_nodes, 4096);
     queue_new(s);
     default_to(&s->config.max_zygotes, 8);
@@ -327,6 +348,7 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
     if (result >= 0) result = sd_event_source_set_enabled(s->turn, SD_EVENT_OFF);
     if (result >= 0) result = pace_new(s);
     if (result >= 0) result = node_new(s);
+    if (result >= 0) result = family_new(s);
     if (result < 0) {
         if (s->empty_dir >= 0) error_set_errno(err, PA_INTERNAL, -result, "start the event loop");
         supervisor_free(s);
@@ -352,6 +374,7 @@ void supervisor_free(struct supervisor *s) {
         if (run->state == RUN_RUNNING) run->worker->run = NULL; /* nobody is told of its death */
     }
     zygote_free_all(s);
+    family_free_all(s);
     while ((run = TAILQ_FIRST(&s->runs)) != NULL) {
         if (run->state == RUN_COMPILING) code_cancel(run);
         if (run->state == RUN_QUEUED) queue_remove(run);
@@ -363,6 +386,7 @@ void supervisor_free(struct supervisor *s) {
     fd_closep(&s->empty_dir);
     fd_closep(&s->probe.id_map);
     sd_event_source_disable_unref(s->tire);
+    sd_event_source_disable_unref(s->look);
     sd_event_source_disable_unref(s->turn);
     sd_event_source_disable_unref(s->pace);
     sd_event_unref(s->event);

@@ -12,33 +12,31 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* The memfd cannot shrink: a worker that truncated it would kill us by SIGBUS. */
-static struct slot *new_slot(struct supervisor *s, struct error *err) {
-    struct slot *slot = calloc(1, sizeof *slot);
+/* The memfd cannot shrink: a worker that truncated it would kill us by SIGBUS. Each worker has one
+ * of its own: what shares the memory of another's could still write there. The descriptor, or a
+ * negative errno. */
+static int new_report(struct worker *worker) {
     _cleanup_(fd_closep) int fd = memfd_create("report", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    void *report = MAP_FAILED;
-    if (slot != NULL && fd >= 0 && ftruncate(fd, sizeof *slot->report) == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
-        report = mmap(NULL, sizeof *slot->report, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (fd < 0 || ftruncate(fd, sizeof *worker->report) != 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        return -errno;
     }
-    if (report == MAP_FAILED) {
-        free(slot);
-        error_set_errno(err, PA_INTERNAL, errno, "memory for a worker's report");
-        return NULL;
-    }
-    slot->number = s->slot_count++;
-    slot->id_map = -1;
-    slot->report_fd = steal_fd(&fd);
-    slot->report = report;
-    return slot;
+    void *report = mmap(NULL, sizeof *worker->report, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (report == MAP_FAILED) return -errno;
+    worker->report = report;
+    return steal_fd(&fd);
 }
 
-static struct slot *take_slot(struct supervisor *s, struct error *err) {
+static struct slot *take_slot(struct supervisor *s) {
     struct slot *slot = TAILQ_FIRST(&s->free_slots);
-    if (slot == NULL) return new_slot(s, err);
-    TAILQ_REMOVE(&s->free_slots, slot, link);
-    memset(slot->report, 0, offsetof(struct worker_report, run.message));
-    slot->report->run.message[0] = slot->report->run.backtrace[0] = 0;
+    if (slot != NULL) {
+        TAILQ_REMOVE(&s->free_slots, slot, link);
+        return slot;
+    }
+    slot = calloc(1, sizeof *slot);
+    if (slot == NULL) return NULL;
+    slot->number = s->slot_count++;
+    slot->id_map = -1;
     return slot;
 }
 
@@ -46,8 +44,6 @@ void slot_free_all(struct supervisor *s) {
     struct slot *slot;
     while ((slot = TAILQ_FIRST(&s->free_slots)) != NULL) {
         TAILQ_REMOVE(&s->free_slots, slot, link);
-        (void)munmap(slot->report, sizeof *slot->report);
-        fd_closep(&slot->report_fd);
         fd_closep(&slot->id_map);
         free(slot);
     }
@@ -67,26 +63,32 @@ static int request(struct zygote_process *zygote, struct supervisor_run *run, st
                               .is_spare = run == NULL && origin == NULL,
                               .is_slow = origin != NULL && origin->is_slow,
                               .origin = origin};
-    worker->slot = take_slot(s, err);
+    worker->slot = take_slot(s);
     if (worker->slot == NULL) {
         free(worker);
-        return -1;
+        return error_set(err, PA_INTERNAL, "a worker: out of memory");
     }
-    int result = wire_pair(pair);
-    if (result == 0) {
-        const struct zygote_request request = {.slot = worker->slot->number,
-                                               .stays = !worker->is_spare};
-        const struct iovec part = {(void *)(uintptr_t)&request, sizeof request};
-        const int fds[] = {pair[1], worker->slot->report_fd};
-        worker->channel = pair[0];
-        int socket = origin != NULL ? origin->channel : zygote->socket;
-        result = wire_send(socket, &part, 1, fds, 2, 0);
-        (void)close(pair[1]);
-    }
+    _cleanup_(fd_closep) int report_fd = new_report(worker);
+    int result = report_fd >= 0 ? wire_pair(pair) : report_fd;
     TAILQ_INSERT_TAIL(&zygote->workers, worker, link);
     if (worker->is_spare) zygote->forking++;
     if (origin != NULL) family_join(worker, origin->family);
     s->workers++;
+    if (result == 0) {
+        const struct zygote_request request = {.slot = worker->slot->number,
+                                               .stays = !worker->is_spare,
+                                               .max_processes = family_max_processes(worker)};
+        const struct iovec part = {(void *)(uintptr_t)&request, sizeof request};
+        const int fds[] = {pair[1], report_fd};
+        worker->channel = pair[0];
+        int socket = origin != NULL ? origin->channel : zygote->socket;
+        if (origin != NULL) {
+            origin->copies++;
+            family_bound_copies(origin);
+        }
+        result = wire_send(socket, &part, 1, fds, 2, 0);
+        (void)close(pair[1]);
+    }
     if (result == 0) {
         *made = worker;
         return 0;
@@ -122,8 +124,10 @@ void worker_discard(struct worker *worker) {
     if (worker->origin != NULL && worker->origin->spare == worker) worker->origin->spare = NULL;
     node_unmade(worker);
     TAILQ_REMOVE(&zygote->workers, worker, link);
-    struct slot *slot = worker->family != NULL ? family_leave(worker) : worker->slot;
-    if (slot != NULL) TAILQ_INSERT_HEAD(&s->free_slots, slot, link); /* warm in the caches */
+    if (worker->report != NULL) (void)munmap(worker->report, sizeof *worker->report);
+    if (worker->slot != NULL)
+        TAILQ_INSERT_HEAD(&s->free_slots, worker->slot, link); /* its map is made */
+    if (worker->family != NULL) family_leave(worker);
     s->workers--;
     free(worker);
 }
@@ -205,24 +209,39 @@ void worker_end_now(struct worker *worker) {
     worker_discard(worker);
 }
 
-/* A zygote tells us of a process. That it is a child of ours the kernel must confirm. */
-void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd) {
-    struct worker *worker;
+/* That it is a child of ours the kernel must confirm; and of a session's, that it is of its family
+ * and no other member. */
+static bool is_as_told(struct worker *worker, const int *fds, size_t fd_count) {
     siginfo_t info = {0};
-    TAILQ_FOREACH(worker, &zygote->workers, link) {
-        if (worker->state == WORKER_FORKING && worker->slot->number == slot) break;
+    for (size_t i = 0; i < fd_count; i++) {
+        if (waitid(P_PIDFD, (id_t)fds[i], &info, WEXITED | WNOHANG | WNOWAIT) != 0) return false;
     }
-    if (worker == NULL || waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-        sd_event_add_io(zygote->supervisor->event, &worker->death, pidfd, EPOLLIN, on_death,
-                        worker) < 0 ||
-        sd_event_add_io(zygote->supervisor->event, &worker->word, worker->channel, EPOLLIN, on_word,
-                        worker) < 0) {
-        (void)close(pidfd);
-        if (worker != NULL) worker_discard(worker);
-        (void)kill(zygote->pid, SIGKILL); /* it lies, or we are out of memory */
-        return;
+    if (worker->is_spare) return fd_count == 1;
+    pid_t pid = pid_of(fds[0]);
+    if (pid <= 0 || (worker->origin != NULL && !family_has(worker->family, pid))) return false;
+    worker->pid = pid;
+    return fd_count == (worker->origin != NULL ? 1 : 2);
+}
+
+int worker_forked(struct worker *worker, int *fds, size_t fd_count) {
+    struct zygote_process *zygote = worker->zygote;
+    sd_event *event = zygote->supervisor->event;
+    bool fits =
+        is_as_told(worker, fds, fd_count) &&
+        sd_event_add_io(event, &worker->death, fds[0], EPOLLIN, on_death, worker) >= 0 &&
+        sd_event_add_io(event, &worker->word, worker->channel, EPOLLIN, on_word, worker) >= 0 &&
+        (fd_count < 2 || family_found(worker, steal_fd(&fds[1])) == 0);
+    if (!fits) {
+        struct supervisor_run *run = worker->run;
+        struct error err = {0};
+        error_set(&err, PA_INTERNAL, "whoever was asked for a worker has told of another process");
+        worker_discard(worker);
+        if (run == NULL) return -1;
+        run->worker = NULL;
+        run_again_or_fail(run, &err);
+        return -1;
     }
-    worker->pidfd = pidfd;
+    worker->pidfd = steal_fd(&fds[0]);
     worker->state = WORKER_PARKED;
     if (worker->is_spare) {
         zygote->forking--;
@@ -233,6 +252,22 @@ void worker_forked(struct zygote_process *zygote, uint32_t slot, int pidfd) {
     } else if (worker->origin == NULL || worker->origin->spare != worker) {
         worker->origin = NULL; /* may be gone before it */
         worker_kill(worker);   /* its run was cancelled meanwhile, or nobody wants it ready */
+    }
+    return 0;
+}
+
+/* That there are no more processes to have is not the caller's fault, and passes. */
+void worker_refused(struct supervisor_run *run, const struct zygote_reply *reply) {
+    struct error err = {0};
+    bool passes = reply->status == EAGAIN || reply->status == ENOMEM;
+    run->worker = NULL;
+    error_set(&err, passes ? PA_OVERLOADED : PA_INTERNAL, "make a worker: %.*s%s",
+              (int)strnlen(reply->text, sizeof reply->text), reply->text,
+              passes ? "; retry in 1000 ms" : "");
+    if (passes) {
+        run_pause(run, &err);
+    } else {
+        run_fail(run, &err);
     }
 }
 
@@ -249,15 +284,17 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
     run->state = RUN_RUNNING;
     run->dispatched_ns = clock_now_ns();
     run->is_long = false;
-    packet->header.slot = worker->slot->number;
+    packet->header.slot = worker->slot != NULL ? worker->slot->number : 0;
     packet->header.deadline_ns = run->deadline_ns;
     if (!run->warm) {
         packet->fds[PACKET_MODULE] = fcntl(run->code->fd, F_DUPFD_CLOEXEC, 3);
         if (packet->fds[PACKET_MODULE] < 0) result = -errno;
     }
-    if (run->stays && worker->family == NULL) (void)family_found(worker, &err);
-    if (err.code == PA_OK) run_start_output(run, &err);
-    if (err.code == PA_OK && packet->header.mount_count > 0 && zygote->layers & LAYER_USER_NS) {
+    run_start_output(run, &err);
+    uint32_t ids = LAYER_USER_NS | LAYER_UID; /* with either of them, a worker is not us */
+    bool is_other =
+        ((zygote->layers & LAYER_USER_NS) | (packet->header.policy.enabled & LAYER_UID)) & ids;
+    if (err.code == PA_OK && packet->header.mount_count > 0 && is_other) {
         struct family *family = worker->family;
         (void)mounts_for_slot(packet, family != NULL ? family->slot : worker->slot, &err);
     }

@@ -337,8 +337,16 @@ static void became_ready(struct zygote_process *zygote, uint32_t layers) {
 static bool handle(struct zygote_process *zygote, const struct zygote_reply *reply, int *fds,
                    size_t fd_count) {
     struct error err = {0};
-    struct worker *worker;
+    struct worker *worker = NULL;
     bool starting = zygote->state == ZYGOTE_IS_STARTING;
+    if (reply->kind == ZYGOTE_FORKED || reply->kind == ZYGOTE_NO_FORK) {
+        TAILQ_FOREACH(worker, &zygote->workers, link) {
+            if (worker->state == WORKER_FORKING && worker->origin == NULL &&
+                worker->slot->number == reply->slot)
+                break;
+        }
+        if (starting || worker == NULL) return false;
+    }
     switch (reply->kind) {
     case ZYGOTE_READY:
         if (!starting || fd_count != 0) return false;
@@ -355,27 +363,17 @@ static bool handle(struct zygote_process *zygote, const struct zygote_reply *rep
         fail_waiting(zygote, &err);
         return true; /* its death follows */
     case ZYGOTE_FORKED:
-        if (starting || fd_count != 1) return false;
-        worker_forked(zygote, reply->slot, steal_fd(&fds[0]));
+        if (worker_forked(worker, fds, fd_count) != 0) return false;
         serve_waiting(zygote);
         return true;
     case ZYGOTE_NO_FORK:
-        if (starting || fd_count != 0) return false;
-        TAILQ_FOREACH(worker, &zygote->workers, link) {
-            if (worker->state == WORKER_FORKING && worker->slot->number == reply->slot) break;
-        }
-        if (worker == NULL) return false;
+        if (fd_count != 0) return false;
         struct supervisor_run *run = worker->run; /* that it was made for, or whoever waits */
         bool is_spare = worker->is_spare;
         worker_discard(worker);
-        error_set(&err, PA_INTERNAL, "make a worker: %.*s",
-                  (int)strnlen(reply->text, sizeof reply->text), reply->text);
-        if (run != NULL) {
-            run->worker = NULL;
-        } else if (is_spare && (run = TAILQ_FIRST(&zygote->waiting)) != NULL) {
+        if (run == NULL && is_spare && (run = TAILQ_FIRST(&zygote->waiting)) != NULL)
             drop_waiting(zygote, run);
-        }
-        if (run != NULL) run_fail(run, &err);
+        if (run != NULL) worker_refused(run, reply);
         return true;
     default: return false;
     }

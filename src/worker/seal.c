@@ -18,7 +18,7 @@
 #define HOST_DATA_BYTES (UINT64_C(96) << 20)
 /* Files that were there before may be larger than what a guest may add; sparse ones are bounded. */
 #define EXISTING_FILE_BYTES (UINT64_C(16) << 30)
-enum { HOST_FDS = 24, SIGNALS_PENDING = 64, MAX_NODES = 4096 };
+enum { HOST_FDS = 24, SIGNALS_PENDING = 64, MAX_PROCESSES = 8192 };
 
 static int limit(int resource, uint64_t value) {
     struct rlimit l = {value, value};
@@ -88,23 +88,48 @@ int seal_inherit(struct error *err) {
     return die_with_parent(err);
 }
 
-int seal_worker(const struct seal *seal, uint32_t slot, bool stays, uint32_t *in_force,
+/* 1 when it was taken, 0 when there are none to have, or a negative errno. */
+static int take_id(const struct seal *seal, uint32_t slot) {
+    if (!(seal->enabled & LAYER_UID) || !seal->many_ids) return 0;
+    bool mapped = seal->in_force & LAYER_USER_NS;
+    uid_t uid = (mapped ? 1 : NAMESPACE_FIRST_UID + 1) + slot % (NAMESPACE_UIDS - 1);
+    return syscall(SYS_setgroups, 0, NULL) == 0 && setresgid(uid, uid, uid) == 0 &&
+                   setresuid(uid, uid, uid) == 0
+               ? 1
+               : -errno;
+}
+
+int seal_keeper(const struct seal *seal, uint32_t slot) {
+    int result = take_id(seal, slot);
+    if (result < 0) return result;
+    return drop_all_capabilities() == 0 ? 0 : -errno;
+}
+
+/* The kernel counts the processes of a user id within a user namespace. The hard limit is what the
+ * supervisor may raise the other one to, as a session grows. */
+static int limit_processes(const struct seal_place *place) {
+    if (!place->stays) return limit(RLIMIT_NPROC, 0);
+    if (place->max_processes == 0) return limit(RLIMIT_NPROC, MAX_PROCESSES);
+    struct rlimit now;
+    if (getrlimit(RLIMIT_NPROC, &now) != 0) return -1;
+    if (now.rlim_max > MAX_PROCESSES) now.rlim_max = MAX_PROCESSES;
+    now.rlim_cur = place->max_processes < now.rlim_max ? place->max_processes : now.rlim_max;
+    return setrlimit(RLIMIT_NPROC, &now);
+}
+
+int seal_worker(const struct seal *seal, const struct seal_place *place, uint32_t *in_force,
                 struct error *err) {
     uint32_t enabled = seal->enabled;
     *in_force = seal->in_force | LAYER_WASM | LAYER_PROCESS;
-    if (enabled & LAYER_PID_NS && getpid() == 1) *in_force |= LAYER_PID_NS;
+    if (place->has_pid_ns) *in_force |= LAYER_PID_NS;
     if (close_range((unsigned)seal->first_fd, ~0U, 0) != 0) {
         return error_set_errno(err, PA_INTERNAL, errno, "close the zygote's descriptors");
     }
-    if (enabled & LAYER_UID && seal->many_ids) {
-        bool mapped = seal->in_force & LAYER_USER_NS;
-        uid_t uid = (mapped ? 1 : NAMESPACE_FIRST_UID + 1) + slot % (NAMESPACE_UIDS - 1);
-        if (syscall(SYS_setgroups, 0, NULL) != 0 || setresgid(uid, uid, uid) != 0 ||
-            setresuid(uid, uid, uid) != 0) {
-            return error_set_errno(err, PA_INTERNAL, errno, "take the id of slot %u", slot);
-        }
-        *in_force |= LAYER_UID;
+    int taken = take_id(seal, place->slot);
+    if (taken < 0) {
+        return error_set_errno(err, PA_INTERNAL, -taken, "take the id of slot %u", place->slot);
     }
+    if (taken > 0) *in_force |= LAYER_UID;
     if (enabled & LAYER_NO_CAPABILITIES) {
         if (drop_all_capabilities() != 0) {
             return error_set_errno(err, PA_INTERNAL, errno, "drop all capabilities");
@@ -120,10 +145,7 @@ int seal_worker(const struct seal *seal, uint32_t slot, bool stays, uint32_t *in
         *in_force |= LAYER_NOT_DUMPABLE;
     }
     if (enabled & LAYER_NO_NEW_PRIVS) *in_force |= LAYER_NO_NEW_PRIVS; /* the zygote's, inherited */
-    /* It counts the processes of a user id: a session and its branches have one for themselves,
-     * where there are ids to have. */
-    bool counts = !stays || *in_force & LAYER_UID;
-    if (enabled & LAYER_RLIMITS && counts && limit(RLIMIT_NPROC, stays ? MAX_NODES : 0) != 0) {
+    if (enabled & LAYER_RLIMITS && limit_processes(place) != 0) {
         return error_set_errno(err, PA_INTERNAL, errno, "forbid processes");
     }
     return 0;

@@ -24,8 +24,18 @@ int seal_zygote(struct seal *seal, struct error *err);
 
 /* A worker before it has a job; it owns descriptors below seal->first_fd and nothing else. Adds to
  * `in_force`. -1: it must end. */
-int seal_worker(const struct seal *seal, uint32_t slot, bool stays, uint32_t *in_force,
+struct seal_place {
+    uint32_t slot;
+    bool stays;
+    bool has_pid_ns;        /* it was made in a pid namespace of its own */
+    uint32_t max_processes; /* of its user id, for one that stays; 0: not bounded */
+};
+int seal_worker(const struct seal *seal, const struct seal_place *place, uint32_t *in_force,
                 struct error *err);
+
+/* A process that only waits for its end: it takes the id of the slot, and drops all capabilities. 0
+ * or a negative errno. */
+int seal_keeper(const struct seal *seal, uint32_t slot);
 
 /* In the place of seal_worker(), for the copy of a worker that was sealed for a job of its own:
  * what is not inherited. */

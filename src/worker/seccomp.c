@@ -105,6 +105,8 @@ static const struct rule zygote[] = {
     IF(clone, 0, ~(uint64_t)CLONE_NEWPID, WORKER_CLONE_FLAGS | SIGCHLD),
     IF(clone, 0, ~(uint64_t)0, SIGCHLD), /* a rehearsal, which is waited for */
     ANY(wait4),
+    IF(unshare, 0, ALL, CLONE_NEWPID), /* for a session */
+    IF(kill, 0, ALL, 0),               /* of a session's keeper: its own group */
     ANY(recvmsg),
     ANY(sendmsg),
     ANY(dup3),

@@ -48,8 +48,11 @@ int worker_set_signals(void) {
 
 static void begin(const struct seal *seal, const struct worker_start *start, uint32_t *layers) {
     struct error err = {0};
-    int result = start->is_sealed ? seal_inherit(&err)
-                                  : seal_worker(seal, start->slot, start->stays, layers, &err);
+    const struct seal_place place = {.slot = start->slot,
+                                     .stays = start->stays,
+                                     .has_pid_ns = start->has_pid_ns,
+                                     .max_processes = start->max_processes};
+    int result = start->is_sealed ? seal_inherit(&err) : seal_worker(seal, &place, layers, &err);
     if (result != 0) give_up(start->report, &err);
 }
 

@@ -30,7 +30,9 @@ struct worker_start {
     uint32_t slot;
     int channel; /* has the place of the zygote's socket already */
     struct worker_report *report;
-    bool stays;     /* for a session */
+    bool stays;      /* for a session */
+    bool has_pid_ns; /* it is in a pid namespace of its own, or of its session */
+    uint32_t max_processes;
     bool is_sealed; /* its origin was, which had a job before */
 };
 

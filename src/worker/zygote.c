@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,16 +54,22 @@ static bool has_one_thread(const struct zygote *zygote) {
     return fstat(zygote->task_fd, &st) == 0 && st.st_nlink == 3; /* ".", "..", the thread */
 }
 
-/* fork(), but that the child's parent is the supervisor, and that its pid namespace is its own. */
-static pid_t clone_worker(const struct zygote *zygote, bool stays, int *pidfd) {
-    unsigned long flags = WORKER_CLONE_FLAGS | SIGCHLD;
-    /* The first process of a pid namespace could not make siblings, and all others would end with
-     * it (clone(2), CLONE_PARENT). */
-    if (zygote->seal.enabled & LAYER_PID_NS && !stays) {
-        long pid = syscall(SYS_clone, flags | CLONE_NEWPID, NULL, pidfd, NULL, NULL);
-        if (pid >= 0 || (errno != EPERM && errno != EINVAL && errno != ENOSPC)) return (pid_t)pid;
+/* fork(), but that the child's parent is the supervisor. */
+static pid_t clone_sibling(unsigned long more_flags, int *pidfd) {
+    const unsigned long flags = WORKER_CLONE_FLAGS | SIGCHLD;
+    return (pid_t)syscall(SYS_clone, flags | more_flags, NULL, pidfd, NULL, NULL);
+}
+
+/* The same, and first in a pid namespace of its own where that is to be had. */
+static pid_t clone_worker(struct zygote *zygote, int *pidfd) {
+    if (zygote->seal.enabled & LAYER_PID_NS) {
+        zygote->start.has_pid_ns = true;
+        pid_t pid = clone_sibling(CLONE_NEWPID, pidfd);
+        if (pid == 0) return 0;
+        zygote->start.has_pid_ns = false;
+        if (pid > 0 || (errno != EPERM && errno != EINVAL && errno != ENOSPC)) return pid;
     }
-    return (pid_t)syscall(SYS_clone, flags, NULL, pidfd, NULL, NULL);
+    return clone_sibling(0, pidfd);
 }
 
 /* In the child. What the report's memfd is was decided by the supervisor. */
@@ -78,29 +85,87 @@ static void become_worker(struct zygote *zygote, const struct zygote_request *re
                                           .channel = ZYGOTE_SOCKET_FD,
                                           .report = report,
                                           .stays = request->stays,
+                                          .has_pid_ns = zygote->start.has_pid_ns,
+                                          .max_processes = request->max_processes,
                                           .is_sealed = former != NULL};
     wire_close_fds(fds, 2);
     if (former != NULL) (void)munmap(former, sizeof *former);
     fd_closep(&zygote->task_fd);
 }
 
+static int reply_no_fork(const struct zygote *zygote, uint32_t slot, int error) {
+    return reply(ZYGOTE_NO_FORK, zygote, (uint32_t)error, slot, strerrordesc_np(error), -1);
+}
+
+static void end_group(int signal) {
+    (void)signal;
+    (void)kill(0, SIGKILL); /* all of its id, itself included, unless it is first in a namespace */
+    _exit(0);
+}
+
+/* The keeper of a session. The supervisor makes it the leader of a group of processes, and kills
+ * that; when the supervisor is gone, the keeper does. */
+static _Noreturn void keep(const struct zygote *zygote, const struct zygote_request *request) {
+    const struct sigaction end = {.sa_handler = end_group};
+    const struct timespec now = {0};
+    struct pollfd supervisor = {.fd = ZYGOTE_SOCKET_FD};
+    if (seal_keeper(&zygote->seal, request->slot) != 0 || sigaction(SIGTERM, &end, NULL) != 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || ppoll(&supervisor, 1, &now, NULL) != 0 ||
+        close_range(0, ~0U, 0) != 0) { /* it may have died before it could tell us by a signal */
+        _exit(1);
+    }
+    for (;;)
+        (void)ppoll(NULL, 0, NULL, NULL);
+}
+
+/* In a helper, which alone can enter a pid namespace for its children: there is no way back. True
+ * in the worker. */
+static bool make_session(struct zygote *zygote, const struct zygote_request *request, int *fds) {
+    int made[] = {-1, -1}; /* the worker's pidfd, its keeper's */
+    zygote->start.has_pid_ns = zygote->seal.enabled & LAYER_PID_NS && unshare(CLONE_NEWPID) == 0;
+    pid_t pid = clone_sibling(0, &made[1]);
+    if (pid == 0) keep(zygote, request);
+    if (pid > 0) pid = clone_sibling(0, &made[0]);
+    if (pid == 0) {
+        wire_close_fds(&made[1], 1);
+        become_worker(zygote, request, fds);
+        return true;
+    }
+    int error = errno;
+    struct zygote_reply message = {.kind = ZYGOTE_FORKED, .slot = request->slot};
+    const struct iovec part = {&message, sizeof message};
+    if (pid > 0) {
+        (void)wire_send(ZYGOTE_SOCKET_FD, &part, 1, made, 2, 1);
+    } else {
+        (void)reply_no_fork(zygote, request->slot, error);
+    }
+    _exit(0);
+}
+
 /* Makes a worker for one request. True in the child. */
 static bool serve(struct zygote *zygote, const struct zygote_request *request, int *fds) {
     int pidfd = -1;
+    bool had_job = zygote->start.report != NULL;
     /* One that had a job cannot have made a thread: its filter forbids it. */
-    if (zygote->start.report == NULL && !has_one_thread(zygote)) {
-        (void)reply(ZYGOTE_NO_FORK, zygote, PA_INTERNAL, request->slot,
-                    "the zygote has more than one thread", -1);
+    if (!had_job && !has_one_thread(zygote)) {
+        (void)reply(ZYGOTE_NO_FORK, zygote, 0, request->slot, "the zygote has more than one thread",
+                    -1);
         return false;
     }
-    pid_t pid = clone_worker(zygote, request->stays, &pidfd);
+    bool needs_helper = !had_job && request->stays;
+    pid_t pid = needs_helper || had_job ? clone_sibling(0, &pidfd) : clone_worker(zygote, &pidfd);
+    int error = errno;
+    if (pid == 0 && needs_helper) return make_session(zygote, request, fds);
     if (pid == 0) {
         become_worker(zygote, request, fds);
         return true;
     }
-    int result = pid > 0 ? reply(ZYGOTE_FORKED, zygote, PA_OK, request->slot, "", pidfd)
-                         : reply(ZYGOTE_NO_FORK, zygote, PA_INTERNAL, request->slot,
-                                 strerrordesc_np(errno), -1);
+    int result = 0; /* a helper answers for itself */
+    if (pid < 0) {
+        result = reply_no_fork(zygote, request->slot, error);
+    } else if (!needs_helper) {
+        result = reply(ZYGOTE_FORKED, zygote, PA_OK, request->slot, "", pidfd);
+    }
     fd_closep(&pidfd);
     if (result != 0) _exit(1); /* the supervisor is gone; the kernel ends the worker, too */
     return false;

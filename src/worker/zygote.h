@@ -4,7 +4,11 @@
  *
  * The supervisor sends a packet that tells what to start, and then requests for workers, each with
  * a socket and a report for the worker. The zygote answers with struct zygote_reply. Workers are
- * children of the supervisor, not of the zygote: they outlive it. */
+ * children of the supervisor, not of the zygote: they outlive it.
+ *
+ * A worker that stays makes copies of itself. Its zygote makes a keeper first, which does nothing:
+ * the first process of a pid namespace for the worker and all that come of it, where there is one
+ * to have. Its end is theirs, and it ends with the supervisor. */
 #ifndef PA_WORKER_ZYGOTE_H
 #define PA_WORKER_ZYGOTE_H
 
@@ -17,21 +21,22 @@ enum { ZYGOTE_SOCKET_FD = 3 };
 enum zygote_reply_kind {
     ZYGOTE_READY = 1, /* the answer to the first packet */
     ZYGOTE_FAILED,    /* instead: `text` says why; it ends */
-    ZYGOTE_FORKED,    /* a worker was made; its pidfd comes along */
-    ZYGOTE_NO_FORK    /* it was not; `text` says why */
+    ZYGOTE_FORKED, /* a worker was made; its pidfd comes along, and its keeper's, if it has one */
+    ZYGOTE_NO_FORK /* it was not; `text` says why */
 };
 
 struct zygote_reply {
     uint32_t kind;
     uint32_t layers; /* READY: in force in the zygote */
-    uint32_t status; /* FAILED: enum pa_status */
+    uint32_t status; /* FAILED: enum pa_status; NO_FORK: errno */
     uint32_t slot;   /* FORKED, NO_FORK: of the request */
     char text[512];
 };
 
 struct zygote_request { /* with two descriptors: the worker's socket, and its report's memfd */
     uint32_t slot;
-    uint32_t stays; /* 1: when its job has ended, the worker answers such requests itself */
+    uint32_t stays;         /* 1: when its job has ended, the worker answers such requests itself */
+    uint32_t max_processes; /* of its user id, if it stays; 0: not bounded */
 };
 
 /* main() of that process; the program's own code lies between the two. */

@@ -92,4 +92,10 @@ CHECKS = [
     ("an output is read to its limit", "src/tools/result.c", "*more = (uint64_t)st.st_size > most;", "", ["result"]),
     ("an answer's files are what they say", "src/tools/result.c", "artifact_is_sound(file)", "json_is_object(file)", ["tests/hostile/test_forgery.py -k names"]),
     ("files of a request come all or none", "src/tools/folder_put.c", "if (result == 0) result = check_room(p, err);", "", ["folder"]),
+    ("a session ends with all that it made", "src/supervisor/family.c", "    (void)kill(-family->group, SIGKILL);\n", "", ["tests/hostile/test_native.py -k 'ends_with_it and root'"]),
+    ("no session makes processes unasked", "src/supervisor/family.c", "if (family->strangers_seen >= PATIENCE) family_end(family);", "", ["tests/hostile/test_native.py -k 'unasked and root'"]),
+    ("a session has few processes", "src/worker/seal.c", "    now.rlim_cur = place->max_processes < now.rlim_max ? place->max_processes : now.rlim_max;\n", "", ["tests/hostile/test_native.py -k 'counted_by_session and root'"]),
+    ("a session ends with the server", "src/worker/zygote.c", "prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || ppoll", "ppoll", ["tests/hostile/test_native.py -k 'outlives_the_server and root'"]),
+    ("whoever rests does not compute", "src/supervisor/nodes.c", "if (cpu_ns(node->pid) > most_ns) family_end(node->family);", "(void)most_ns;", ["tests/hostile/test_native.py -k 'computes and root'"]),
+    ("a copy is of its own session", "src/supervisor/workers.c", "(worker->origin != NULL && !family_has(worker->family, pid))", "false", ["tests/hostile/test_native.py -k 'lies and root'"]),
 ]
