@@ -132,7 +132,12 @@ def _polyagent_boot():
             random.seed()
         numpy = sys.modules.get("numpy")
         if numpy is not None:
-            numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
+            try:
+                numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
+            except OSError:  # random numbers are denied: as `random` does then
+                import time
+
+                numpy.random.seed(time.time_ns() & 0xFFFFFFFF)
 
     def plug_holes():
         """What a job allocates is to lie side by side at the end of the heap, not in holes all over it: a

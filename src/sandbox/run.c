@@ -367,6 +367,7 @@ static struct wasi_config world_of(const struct run_setup *setup) {
         .max_open_files = job->limits.max_open_files,
         .workspace_bytes = job->limits.workspace_bytes,
         .workspace_inodes = job->limits.workspace_inodes,
+        .mask = setup->mask,
         .deny_clock = job->deny_clock,
         .deny_random = job->deny_random,
         .deterministic = job->deterministic,

@@ -250,12 +250,11 @@ int run_code_ready(struct supervisor_run *run, struct error *err) {
 }
 
 /* An interpreter that started before the job can serve it only if the job changes nothing of what
- * it has seen: denied random numbers it has had already, and those of a seed are another story from
- * the first on (CPython's hash seed). */
+ * it has seen: random numbers of a seed are another story from the first on (CPython's hash seed).
+ */
 static bool can_be_warm(const struct supervisor *s, const struct packet *packet) {
-    const unsigned cold = PACKET_DENY_RANDOM | PACKET_DETERMINISTIC;
     return s->config.keep_warm && packet->header.flags & PACKET_WARM &&
-           !(packet->header.flags & cold) && packet->fds[PACKET_PROFILE] < 0;
+           !(packet->header.flags & PACKET_DETERMINISTIC) && packet->fds[PACKET_PROFILE] < 0;
 }
 
 int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_module *module,
@@ -296,7 +295,7 @@ int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_mod
         int result = run->stays && !run->warm
                          ? error_set(err, PA_INVALID_ARGUMENT,
                                      "a session needs an interpreter that stays: without "
-                                     "deterministic, and with random numbers allowed")
+                                     "deterministic")
                      : module == NULL ? run_code_ready(run, err)
                                       : code_request(run, module, err);
         if (result == 0) return 0;

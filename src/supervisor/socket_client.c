@@ -63,8 +63,8 @@ int socket_module_fd(const char *path, const void *bytes, size_t size) {
 }
 
 size_t socket_job_argc(const struct pa_job *job, size_t warm_argc) {
-    bool cold = job->deterministic || job->deny_random; /* then it is as without a server */
-    return warm_argc > 0 && !cold ? warm_argc : job->argc;
+    /* A deterministic one is as without a server. */
+    return warm_argc > 0 && !job->deterministic ? warm_argc : job->argc;
 }
 
 int socket_call(const char *path, const struct packet *packet, struct socket_reply *reply,

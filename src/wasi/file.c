@@ -112,6 +112,7 @@ static wasi_errno file_write(struct wasi *w, struct wasi_fd *entry, const struct
         (void)wasi_quota_resize(w, &st, end, reached);
     }
     if (put < 0) return wasi_from_errno(number);
+    if (entry->writable_mount) wasi_inode_written(w, &st);
     *done = written;
     return WASI_SUCCESS;
 }
@@ -247,6 +248,7 @@ WASI_FN(fd_filestat_set_size) {
     if (e != WASI_SUCCESS) return e;
     bool done = ftruncate(entry->host_fd, (off_t)a[1]) == 0;
     if (!done) e = wasi_from_errno(errno);
+    if (done) wasi_inode_written(w, &st);
     if (done != grows) (void)wasi_quota_resize(w, &st, grows ? a[1] : size, grows ? size : a[1]);
     return e;
 }
@@ -287,7 +289,8 @@ wasi_errno wasi_write_filestat(struct wasi *w, const struct stat *st, uint32_t p
     if (w->deterministic) {
         uint64_t epoch_ns = wasi_clock_now_ns(w, WASI_CLOCK_REALTIME) - w->virtual_ns;
         fields[0] = 1;
-        fields[5] = fields[6] = fields[7] = epoch_ns;
+        wasi_inode_times(w, st, fields + 5);
+        fields[7] = epoch_ns;
         if (S_ISDIR(st->st_mode)) fields[4] = 4096; /* file systems differ */
     }
     memcpy(out, fields, sizeof fields);
@@ -327,6 +330,14 @@ wasi_errno wasi_times(struct wasi *w, uint64_t atim, uint64_t mtim, uint16_t fst
     return fstflags & ~WASI_FSTFLAGS_ALL ? WASI_EINVAL : WASI_SUCCESS;
 }
 
+wasi_errno wasi_set_times(struct wasi *w, int fd, bool is_path, const struct timespec times[2]) {
+    struct stat st;
+    int result = is_path ? utimensat(fd, "", times, AT_EMPTY_PATH) : futimens(fd, times);
+    if (result != 0) return wasi_from_errno(errno);
+    if (w->deterministic && fstat(fd, &st) == 0) wasi_inode_set_times(w, &st, times);
+    return WASI_SUCCESS;
+}
+
 /* fd_filestat_set_times(fd, atim, mtim, fst_flags) */
 WASI_FN(fd_filestat_set_times) {
     struct timespec times[2];
@@ -335,5 +346,5 @@ WASI_FN(fd_filestat_set_times) {
     if (e == WASI_SUCCESS) e = wasi_times(w, a[1], a[2], (uint16_t)a[3], times);
     if (e != WASI_SUCCESS) return e;
     if (!(entry->rights_base & WASI_RIGHT_FD_FILESTAT_SET_TIMES)) return WASI_ENOTCAPABLE;
-    return futimens(entry->host_fd, times) == 0 ? WASI_SUCCESS : wasi_from_errno(errno);
+    return wasi_set_times(w, entry->host_fd, false, times);
 }

@@ -9,7 +9,8 @@
 struct wasi_inode_slot {
     dev_t dev;
     ino_t ino;
-    uint64_t number; /* 0: the slot is free, or the file is no more */
+    uint64_t number;   /* 0: the slot is free, or the file is no more */
+    uint64_t times[2]; /* when it was read and changed last, in deterministic mode */
     bool used;
 };
 
@@ -49,7 +50,7 @@ static bool set(struct wasi_inodes *table, dev_t dev, ino_t ino, uint64_t number
     if (!make_room(table)) return false;
     struct wasi_inode_slot *slot = find(table, dev, ino);
     table->count += slot->used ? 0 : 1;
-    *slot = (struct wasi_inode_slot){dev, ino, number, true};
+    *slot = (struct wasi_inode_slot){.dev = dev, .ino = ino, .number = number, .used = true};
     return true;
 }
 
@@ -65,6 +66,32 @@ uint64_t wasi_inode(struct wasi *w, dev_t dev, ino_t ino) {
     if (slot != NULL && slot->number != 0) return slot->number;
     if (w->deterministic) return set(table, dev, ino, table->last + 1) ? ++table->last : 0;
     return table->count > 0 && is_given(table, ino) ? ino | NOT_THE_HOSTS : ino;
+}
+
+static struct wasi_inode_slot *known(struct wasi *w, const struct stat *st) {
+    return wasi_inode(w, st->st_dev, st->st_ino) != 0 ? find(&w->inodes, st->st_dev, st->st_ino)
+                                                      : NULL;
+}
+
+void wasi_inode_times(struct wasi *w, const struct stat *st, uint64_t out[2]) {
+    const struct wasi_inode_slot *slot = known(w, st);
+    for (int i = 0; i < 2; i++) {
+        out[i] = slot != NULL ? slot->times[i] : 0;
+        if (out[i] == 0) out[i] = wasi_clock_now_ns(w, WASI_CLOCK_REALTIME) - w->virtual_ns;
+    }
+}
+
+void wasi_inode_set_times(struct wasi *w, const struct stat *st, const struct timespec times[2]) {
+    struct wasi_inode_slot *slot = known(w, st);
+    for (int i = 0; i < 2 && slot != NULL; i++) {
+        if (times[i].tv_nsec == UTIME_OMIT) continue;
+        slot->times[i] = (uint64_t)times[i].tv_sec * NS_PER_SECOND + (uint64_t)times[i].tv_nsec;
+    }
+}
+
+void wasi_inode_written(struct wasi *w, const struct stat *st) {
+    struct wasi_inode_slot *slot = w->deterministic ? known(w, st) : NULL;
+    if (slot != NULL) slot->times[1] = wasi_clock_now_ns(w, WASI_CLOCK_REALTIME);
 }
 
 bool wasi_inode_keep(struct wasi *w, const struct stat *former, const struct stat *now) {

@@ -93,6 +93,7 @@ struct wasi {
     bool deny_clock;
     bool deny_random;
     bool deterministic;
+    mode_t mask;
     uint64_t deadline_ns;
     uint64_t start_ns;
     uint64_t virtual_ns; /* deterministic mode: nanoseconds since the run's start */
@@ -151,6 +152,11 @@ void wasi_origins_begin(struct wasi *w, bool moved);
 /* inode.c */
 /* The number that the guest knows the file by. */
 uint64_t wasi_inode(struct wasi *w, dev_t dev, ino_t ino);
+/* In deterministic mode: when it was read and changed last, as the guest has set it or by the clock
+ * that it sees; the run's start where neither was. */
+void wasi_inode_times(struct wasi *w, const struct stat *st, uint64_t out[2]);
+void wasi_inode_set_times(struct wasi *w, const struct stat *st, const struct timespec times[2]);
+void wasi_inode_written(struct wasi *w, const struct stat *st);
 /* `now` has the place of `former`, and its number. False when memory runs out. */
 bool wasi_inode_keep(struct wasi *w, const struct stat *former, const struct stat *now);
 /* The file is no more. */
@@ -176,6 +182,8 @@ wasi_errno wasi_write_filestat(struct wasi *w, const struct stat *st, uint32_t p
 uint8_t wasi_filetype(mode_t mode);
 wasi_errno wasi_times(struct wasi *w, uint64_t atim, uint64_t mtim, uint16_t fstflags,
                       struct timespec out[2]);
+/* By an open descriptor, or one of O_PATH (`is_path`). */
+wasi_errno wasi_set_times(struct wasi *w, int fd, bool is_path, const struct timespec times[2]);
 wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, struct iovec *out, int *used);
 
 /* directory.c */

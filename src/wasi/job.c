@@ -36,6 +36,7 @@ void wasi_job_begin(struct wasi *w, const struct wasi_config *config) {
     w->deny_clock = config->deny_clock;
     w->deny_random = config->deny_random;
     w->deadline_ns = config->deadline_ns;
+    w->mask = config->mask;
     w->trace_fd = config->trace_fd;
     w->stays = config->stays;
     memset(w->random_key, 0, sizeof w->random_key);

@@ -100,14 +100,24 @@ static int open_or_create(struct wasi *w, const struct wasi_fd *dir, const char 
     }
     wasi_errno e = wasi_quota_take_name(w, S_IFREG);
     if (e != WASI_SUCCESS) return -(int)e;
-    int fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT | O_EXCL, 0666);
+    int fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT | O_EXCL, 0666 & ~w->mask);
     if (fd == -WASI_EEXIST && !exclusive) {
         /* A link that leads to nothing yet: the file is made behind it. Should somebody else have
          * been faster, it is charged all the same. */
-        fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT, 0666);
+        fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT, 0666 & ~w->mask);
     }
     if (fd < 0) wasi_quota_give_name(w, S_IFREG);
     return fd;
+}
+
+/* A directory is asked for, to be written to: EISDIR, if it is one. */
+static wasi_errno open_is_directory(const struct wasi_fd *dir, const struct wasi_path *path,
+                                    bool follow) {
+    uint64_t flags = O_PATH | O_DIRECTORY | (follow ? 0 : O_NOFOLLOW);
+    int fd = wasi_path_resolve(dir->host_fd, path->text, flags, 0);
+    if (fd < 0) return (wasi_errno)-fd;
+    (void)close(fd);
+    return WASI_EISDIR;
 }
 
 /* path_open(dirfd, dirflags, *path, path_len, oflags, rights_base, rights_inheriting, fdflags, *fd)
@@ -132,9 +142,12 @@ WASI_FN(path_open) {
     if (!guest_span(w->memory, (uint32_t)a[8], 4, &span)) return WASI_EFAULT;
 
     bool directory = oflags & WASI_OFLAG_DIRECTORY || path.must_be_directory;
+    /* As in POSIX, a trailing slash asks for what the link leads to. */
+    bool follow = a[1] & WASI_LOOKUP_SYMLINK_FOLLOW || path.must_be_directory;
     bool create = oflags & WASI_OFLAG_CREAT, truncate = oflags & WASI_OFLAG_TRUNC;
     if (create && oflags & WASI_OFLAG_DIRECTORY) return WASI_EINVAL;
     if (create && path.must_be_directory) return WASI_EISDIR;
+    if (directory && a[5] & WASI_RIGHT_FD_WRITE) return open_is_directory(dir, &path, follow);
     bool write = (a[5] & write_rights) != 0 && !directory;
     bool read = (a[5] & (WASI_RIGHT_FD_READ | WASI_RIGHT_FD_READDIR)) != 0;
     e = check_open_rights(dir, oflags, write);
@@ -146,8 +159,6 @@ WASI_FN(path_open) {
     e = wasi_fd_reserve(w, &slot);
     if (e != WASI_SUCCESS) return e;
 
-    /* As in POSIX, a trailing slash asks for what the link leads to. */
-    bool follow = a[1] & WASI_LOOKUP_SYMLINK_FOLLOW || path.must_be_directory;
     uint64_t nofollow = follow ? 0 : O_NOFOLLOW;
     uint64_t flags = O_NONBLOCK | O_NOCTTY | nofollow | wasi_host_fdflags((uint16_t)a[7]);
     flags |= directory ? O_DIRECTORY : 0;

@@ -59,7 +59,7 @@ WASI_FN(path_create_directory) {
     wasi_errno e = place_find(w, a[0], WASI_RIGHT_PATH_CREATE_DIRECTORY, a[1], a[2], &at);
     if (e != WASI_SUCCESS) return e;
     e = at.is_dots ? WASI_EEXIST : wasi_quota_take_name(w, S_IFDIR);
-    if (e == WASI_SUCCESS && mkdirat(at.parent_fd, at.leaf, 0777) != 0) {
+    if (e == WASI_SUCCESS && mkdirat(at.parent_fd, at.leaf, 0777 & ~w->mask) != 0) {
         e = wasi_from_errno(errno);
         wasi_quota_give_name(w, S_IFDIR);
     }

@@ -52,7 +52,7 @@ WASI_FN(path_filestat_set_times) {
     if (!(dir->rights_base & WASI_RIGHT_PATH_FILESTAT_SET_TIMES)) return WASI_ENOTCAPABLE;
     int fd = locate(dir, &path, (uint32_t)a[1]);
     if (fd < 0) return (wasi_errno)-fd;
-    e = utimensat(fd, "", times, AT_EMPTY_PATH) == 0 ? WASI_SUCCESS : wasi_from_errno(errno);
+    e = wasi_set_times(w, fd, true, times);
     (void)close(fd);
     return e;
 }

@@ -75,8 +75,9 @@ struct wasi_config {
     uint64_t workspace_bytes; /* how much the writable mounts may grow */
     uint64_t workspace_inodes;
     struct wasi_growth *growth; /* kept up to date like `counts`; NULL: not wanted */
+    mode_t mask;                /* permissions that new files and directories do not get */
     bool deny_clock;
-    bool deny_random;
+    bool deny_random; /* an interpreter's own start has them all the same */
     bool deterministic;
     uint64_t seed;
     uint64_t deadline_ns; /* monotonic; CLOCK_NEVER = none */

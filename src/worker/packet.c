@@ -117,6 +117,23 @@ static int pack_mounts(struct packet *packet, const struct pa_job *job, struct e
     return 0;
 }
 
+/* umask(2) can only be read by setting it, under the eyes of all threads; so it is read from /proc,
+ * and once, as that takes a while. What cannot be read shares nothing. */
+static uint32_t own_mask(void) {
+    static _Atomic uint32_t known = UINT32_MAX;
+    uint32_t mask = known;
+    if (mask != UINT32_MAX) return mask;
+    char line[128];
+    mask = 077;
+    FILE *status = fopen("/proc/self/status", "re");
+    while (status != NULL && fgets(line, sizeof line, status) != NULL) {
+        if (sscanf(line, "Umask: %o", &mask) == 1) break;
+    }
+    if (status != NULL) (void)fclose(status);
+    known = mask &= 0777;
+    return mask;
+}
+
 int packet_pack(struct packet *packet, const struct pa_job *job, struct error *err) {
     packet_init(packet);
     struct packet_header *h = &packet->header;
@@ -134,6 +151,7 @@ int packet_pack(struct packet *packet, const struct pa_job *job, struct error *e
     h->rehearsal_bytes = job->rehearsal_bytes;
     h->seed = job->seed;
     h->limits = job->limits;
+    h->mask = own_mask();
     if (pack_mounts(packet, job, err) == 0 && pack_fds(packet, job, err) == 0 &&
         pack_body(packet, job, err) == 0) {
         return 0;
@@ -250,9 +268,9 @@ static bool numbers_are_possible(const struct packet_header *h) {
     const struct pa_limits *l = &h->limits;
     return (h->flags & ~(uint32_t)PACKET_ALL_FLAGS) == 0 && h->variant < ENGINE_VARIANTS &&
            h->argc <= PACKET_MAX_STRINGS && h->env_count <= PACKET_MAX_STRINGS &&
-           h->mount_count <= PACKET_MAX_MOUNTS && !(h->fixed_mounts & h->writable_mounts) &&
-           h->body_bytes <= PACKET_MAX_BODY_BYTES && h->job_bytes <= h->body_bytes &&
-           h->stdin_bytes <= h->body_bytes - h->job_bytes &&
+           h->mount_count <= PACKET_MAX_MOUNTS && h->mask <= 0777 &&
+           !(h->fixed_mounts & h->writable_mounts) && h->body_bytes <= PACKET_MAX_BODY_BYTES &&
+           h->job_bytes <= h->body_bytes && h->stdin_bytes <= h->body_bytes - h->job_bytes &&
            h->rehearsal_bytes <= h->body_bytes - h->job_bytes - h->stdin_bytes &&
            (h->policy.enabled | h->policy.required) <= LAYERS_ALL &&
            memchr(h->tenant, 0, sizeof h->tenant) != NULL && l->memory_limit_bytes > 0 &&

@@ -60,6 +60,7 @@ struct packet_header {
     uint32_t env_count;
     uint32_t mount_count;
     uint32_t slot;            /* of the worker */
+    uint32_t mask;            /* umask(2) of whoever sends the job */
     uint64_t writable_mounts; /* bit n: mount n */
     uint64_t fixed_mounts;    /* likewise */
     uint64_t body_bytes;

@@ -99,6 +99,7 @@ static struct run_setup setup_for(const struct packet *packet, const struct pack
         .mounts = view->mounts,
         .output_fds = {view->job.stdout_fd, view->job.stderr_fd},
         .deadline_ns = packet->header.deadline_ns,
+        .mask = packet->header.mask,
         .report = &report->run,
         .ended = end_process,
     };

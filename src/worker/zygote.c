@@ -353,7 +353,7 @@ int zygote_main(const void *code_low, const void *code_high) {
         worker_set_signals() != 0) {
         return 1;
     }
-    (void)umask(077);
+    (void)umask(0); /* each job brings its own */
     if (packet_receive(&packet, ZYGOTE_SOCKET_FD, 1) != 1) return 1;
     if (packet_open(&packet, &view, &err) != 0) fail(&zygote, &err);
     start(&zygote, &packet, &view);

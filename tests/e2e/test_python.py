@@ -1,6 +1,7 @@
 """Promise: a program behaves in `polyagent python` as it would in python3: its own stdin and argv,
 tracebacks, exit status, output; and the sandbox holds."""
 import json
+import os
 
 import pytest
 from program import ROOT
@@ -105,6 +106,32 @@ def test_random_numbers_differ_and_deterministic_ones_do_not(run):
     assert first.returncode == 0
     assert first.out == run("python", "--deterministic=5", "-c", code).out
     assert first.out != run("python", "--deterministic=6", "-c", code).out
+
+
+@pytest.mark.parametrize("language, code", [("python", "import random, numpy as np\nprint(random.random() < 1, np.arange(3).sum())"),
+                                            ("python", "import random\nprint(random.random() < 1, 3)"),
+                                            ("js", "console.log(Math.random() < 1 ? 'True' : 'False', 3)"), ("ruby", "puts 'True 3' if rand < 1")])
+def test_interpreters_start_without_random_numbers(run, language, code):
+    done = run(language, "--no-random", *(["--packages", "numpy"] if "numpy" in code else []), "-c", code)
+    assert (done.out, done.err) == ("True 3\n", "")
+
+
+def test_denied_random_numbers_are_an_error(run):
+    done = run("python", "--no-random", "-c", "import os\ntry: os.urandom(4)\nexcept OSError: print('denied')")
+    assert (done.out, done.err) == ("denied\n", "")
+
+
+def test_files_follow_the_users_umask(run, tmp_path):
+    code = "import os\nopen('/w/f', 'w').close()\nos.mkdir('/w/d')"
+    for mask, file, folder in ((0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0o002, 0o664, 0o775)):
+        former = os.umask(mask)
+        try:
+            place = tmp_path / oct(mask)
+            place.mkdir()
+            assert run("python", "--dir", f"{place}::/w:rw", "-c", code).err == ""
+        finally:
+            os.umask(former)
+        assert ((place / "f").stat().st_mode & 0o777, (place / "d").stat().st_mode & 0o777) == (file, folder)
 
 
 def test_denied_clock_is_an_error_not_a_crash(run):

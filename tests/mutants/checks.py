@@ -32,7 +32,7 @@ CHECKS = [
     ("a quota of bytes", "src/wasi/quota.c", "(bytes > 0 && bytes > w->quota_bytes)", "false", [FILES]),
     ("a quota of names", "src/wasi/quota.c", "(names > 0 && names > w->quota_names)", "false", [FILES]),
     ("bytes are counted in blocks", "src/wasi/quota.c", ": (size + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;", ": size;", [FILES]),
-    ("a name through a link is charged", "src/wasi/path.c", "        fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT, 0666);", "        wasi_quota_give_name(w, S_IFREG);\n        fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT, 0666);", [FILES]),
+    ("a name through a link is charged", "src/wasi/path.c", "        fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT, 0666 & ~w->mask);", "        wasi_quota_give_name(w, S_IFREG);\n        fd = wasi_path_resolve(dir->host_fd, path, flags | O_CREAT, 0666 & ~w->mask);", [FILES]),
     ("a hard link is charged", "src/wasi/path_edit.c", "if (e == WASI_SUCCESS) e = wasi_quota_take_name(w, S_IFREG);", "", [FILES]),
     ("a file without a name is charged while it is open", "src/wasi/quota.c", "if (held) count(w, bytes, 1, true);", "", [FILES, TURNS]),
     ("it is charged in later turns, too", "src/wasi/quota.c", "if (!wasi_fd_is_held(w, &st)) count(w, cost_of(&st), 1, true);", "", [TURNS]),

@@ -129,6 +129,47 @@ static void test_times(void **state) {
                          WASI_EFAULT);
 }
 
+static void test_new_files_lack_what_the_mask_says(void **state) {
+    struct world *w = *state;
+    struct stat st;
+    w->config.mask = 027;
+    mode_t own = umask(0);
+    world_restart(w);
+    (void)open_ok(w, RW, "made", WASI_OFLAG_CREAT);
+    uint64_t length = put_path(w, AT_PATH, "folder");
+    assert_int_equal(CALL(w, "path_create_directory", RW, AT_PATH, length), WASI_SUCCESS);
+    (void)umask(own);
+    assert_int_equal(fstatat(w->mounts[0].dir_fd, "made", &st, 0), 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    assert_int_equal(fstatat(w->mounts[0].dir_fd, "folder", &st, 0), 0);
+    assert_int_equal(st.st_mode & 0777, 0750);
+}
+
+static void test_directories_are_not_opened_for_writing(void **state) {
+    struct world *w = *state;
+    uint32_t fd = 0;
+    const uint64_t write = WASI_RIGHT_FD_READ | WASI_RIGHT_FD_WRITE;
+    static const uint32_t dirs[] = {RW, RO};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(open_path(w, dirs[i], "dir", 0, WASI_OFLAG_DIRECTORY, write, 0, &fd),
+                         WASI_EISDIR);
+        assert_int_equal(open_path(w, dirs[i], ".", 0, WASI_OFLAG_DIRECTORY, write, 0, &fd),
+                         WASI_EISDIR);
+        assert_int_equal(open_path(w, dirs[i], "file", 0, WASI_OFLAG_DIRECTORY, write, 0, &fd),
+                         WASI_ENOTDIR);
+        assert_int_equal(open_path(w, dirs[i], "none", 0, WASI_OFLAG_DIRECTORY, write, 0, &fd),
+                         WASI_ENOENT);
+    }
+    assert_int_equal(open_path(w, RW, "dir", 0, 0, write, 0, &fd), WASI_EISDIR);
+    assert_int_equal(open_path(w, RW, "dir/", 0, 0, write, 0, &fd), WASI_EISDIR);
+    assert_int_equal(open_path(w, RW, "dir", 0, WASI_OFLAG_CREAT, write, 0, &fd), WASI_EISDIR);
+    assert_int_equal(open_path(w, RW, "dir", 0, WASI_OFLAG_TRUNC, WASI_RIGHT_FD_READ, 0, &fd),
+                     WASI_EISDIR);
+    assert_int_equal(open_path(w, RW, "escape", 1, WASI_OFLAG_DIRECTORY, write, 0, &fd),
+                     WASI_EPERM);
+    assert_int_equal(open_path(w, RW, "dir", 0, 0, WASI_RIGHT_FD_READDIR, 0, &fd), WASI_SUCCESS);
+}
+
 static void test_dates_before_1970_read_as_zero(void **state) {
     struct world *w = *state;
     const struct timespec old[2] = {{.tv_sec = -315619200}, {.tv_sec = -315619200}};
@@ -317,6 +358,8 @@ int main(void) {
         T(test_append_flag_can_be_set_and_cleared),
         T(test_sizes_and_allocation),
         T(test_times),
+        T(test_new_files_lack_what_the_mask_says),
+        T(test_directories_are_not_opened_for_writing),
         T(test_dates_before_1970_read_as_zero),
         T(test_sync_and_advice),
         T(test_renumber_moves_and_leaks_nothing),

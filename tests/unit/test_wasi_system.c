@@ -70,6 +70,101 @@ static void test_what_is_denied_answers_with_an_errno(void **state) {
     assert_int_equal(get_u64(w, AT_DATA), 0);
 }
 
+static void reached(void *context) {
+    (void)context;
+}
+
+/* What an interpreter needs to start (a hash seed) is not refused to it; its program is. */
+static void test_denied_random_numbers_let_an_interpreter_start(void **state) {
+    struct world *w = *state;
+    char text[8];
+    uint32_t done = 0;
+    w->config.deny_random = true;
+    w->config.before_input = reached;
+    w->config.job_data = "job";
+    w->config.job_bytes = 3;
+    world_restart(w);
+    assert_int_equal(CALL(w, "random_get", AT_DATA, 8), WASI_SUCCESS);
+    assert_int_equal(read_text(w, 0, 3, text, &done), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "random_get", AT_DATA, 8), WASI_ENOTCAPABLE);
+}
+
+/* The number of a name in a listing of RW. */
+static uint64_t listed_inode(struct world *w, const char *name) {
+    uint8_t head[WASI_DIRENT_BYTES], *at = w->memory.base + AT_DATA;
+    assert_int_equal(CALL(w, "fd_readdir", RW, AT_DATA, 8192, 0, AT_OUT), WASI_SUCCESS);
+    const uint8_t *end = at + get_u32(w, AT_OUT);
+    while (at < end) {
+        uint64_t inode;
+        uint32_t length;
+        memcpy(head, at, sizeof head);
+        memcpy(&inode, head + 8, 8);
+        memcpy(&length, head + 16, 4);
+        if (length == strlen(name) && memcmp(at + sizeof head, name, length) == 0) return inode;
+        at += sizeof head + length;
+    }
+    fail_msg("%s is not listed", name);
+    return 0;
+}
+
+static void test_inode_numbers_agree(void **state) {
+    struct world *w = *state;
+    for (int round = 0; round < 2; round++) {
+        w->config.deterministic = round == 1;
+        world_restart(w);
+        uint64_t listed = listed_inode(w, "to_file"), file = listed_inode(w, "file");
+        assert_int_not_equal(listed, file);
+        uint64_t n = put_path(w, AT_PATH, "file");
+        assert_int_equal(CALL(w, "path_filestat_get", RW, 0, AT_PATH, n, AT_OUT), WASI_SUCCESS);
+        assert_int_equal(get_u64(w, AT_OUT + 8), file);
+        n = put_path(w, AT_PATH, "to_file");
+        assert_int_equal(CALL(w, "path_filestat_get", RW, 0, AT_PATH, n, AT_OUT), WASI_SUCCESS);
+        assert_int_equal(get_u64(w, AT_OUT + 8), listed);
+        uint32_t fd = open_ok(w, RW, "file", 0), made;
+        assert_int_equal(CALL(w, "fd_filestat_get", fd, AT_OUT), WASI_SUCCESS);
+        assert_int_equal(get_u64(w, AT_OUT + 8), file);
+        assert_int_equal(CALL(w, "fd_filestat_get", RW, AT_OUT), WASI_SUCCESS);
+        assert_int_equal(get_u64(w, AT_OUT + 8), listed_inode(w, "."));
+        if (round == 0) continue;
+        /* The host may give a number again at once, or not: the guest sees a new one. */
+        made = open_ok(w, RW, "made", WASI_OFLAG_CREAT);
+        uint64_t first = listed_inode(w, "made");
+        assert_int_equal(CALL(w, "fd_close", made), WASI_SUCCESS);
+        n = put_path(w, AT_PATH, "made");
+        assert_int_equal(CALL(w, "path_unlink_file", RW, AT_PATH, n), WASI_SUCCESS);
+        (void)open_ok(w, RW, "made", WASI_OFLAG_CREAT);
+        assert_int_equal(listed_inode(w, "made"), first + 1);
+    }
+}
+
+static void test_deterministic_mode_keeps_times(void **state) {
+    struct world *w = *state;
+    uint32_t done = 0;
+    const uint64_t when = UINT64_C(1234567890123456789);
+    w->config.deterministic = true;
+    world_restart(w);
+    uint32_t fd = open_ok(w, RW, "file", 0);
+    assert_int_equal(
+        CALL(w, "fd_filestat_set_times", fd, 5, when, WASI_FSTFLAG_ATIM | WASI_FSTFLAG_MTIM),
+        WASI_SUCCESS);
+    uint64_t n = put_path(w, AT_PATH, "file");
+    assert_int_equal(CALL(w, "path_filestat_get", RW, 0, AT_PATH, n, AT_OUT), WASI_SUCCESS);
+    assert_int_equal(get_u64(w, AT_OUT + 40), 5);
+    assert_true(get_u64(w, AT_OUT + 48) == when);
+    assert_int_equal(CALL(w, "path_filestat_set_times", RW, 0, AT_PATH, n, 7, 0, WASI_FSTFLAG_ATIM),
+                     WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_filestat_get", fd, AT_OUT), WASI_SUCCESS);
+    assert_int_equal(get_u64(w, AT_OUT + 40), 7);
+    assert_true(get_u64(w, AT_OUT + 48) == when);
+    /* Writing changes it, by the clock that the guest sees. */
+    assert_int_equal(CALL(w, "clock_time_get", 0, 1, AT_OUT), WASI_SUCCESS);
+    uint64_t now = get_u64(w, AT_OUT);
+    assert_int_equal(write_text(w, fd, "x", &done), WASI_SUCCESS);
+    assert_int_equal(CALL(w, "fd_filestat_get", fd, AT_OUT), WASI_SUCCESS);
+    assert_true(get_u64(w, AT_OUT + 48) == now);
+    assert_int_equal(get_u64(w, AT_OUT + 40), 7);
+}
+
 static void test_deterministic_mode_repeats_itself(void **state) {
     struct world *w = *state;
     uint8_t first[3][64];
@@ -172,6 +267,9 @@ int main(void) {
         T(test_clocks),
         T(test_random_numbers),
         T(test_what_is_denied_answers_with_an_errno),
+        T(test_denied_random_numbers_let_an_interpreter_start),
+        T(test_inode_numbers_agree),
+        T(test_deterministic_mode_keeps_times),
         T(test_deterministic_mode_repeats_itself),
         T(test_deterministic_sleep_takes_no_time_but_moves_the_clock),
         T(test_ending),
