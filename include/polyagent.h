@@ -188,7 +188,10 @@ struct pa_options {
     /* Keeps interpreters (jobs with job_data) started between runs, and forks them: the first run
      * takes longer, those after it a fraction of a millisecond to start. */
     bool keep_warm;
-    uint64_t compile_timeout_ms; /* 0: 180000 */
+    /* Of compiling a module: wall time, 0: 30 minutes; processor time, 0: by the module's size (20
+     * s, and 6 s a MiB). */
+    uint64_t compile_timeout_ms;
+    uint64_t compile_cpu_ms;
 };
 
 /* NULL on failure, with `error` filled in (which may be NULL). */

@@ -247,9 +247,10 @@ static int run(const struct options *options) {
     char helper[PATH_MAX];
     struct supervisor_config config = {.cache = &cache,
                                        .helper = helper,
-                                       .compile_timeout_ms = 180000,
                                        .max_running = (uint32_t)options->concurrency,
                                        .max_queued = MAX_CONCURRENCY,
+                                       .max_tenant_running = (uint32_t)options->concurrency,
+                                       .max_tenant_queued = MAX_CONCURRENCY,
                                        .spare_workers = (uint32_t)options->spare,
                                        .keep_warm = !options->cold,
                                        .own_groups = true};

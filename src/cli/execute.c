@@ -118,6 +118,7 @@ static int run_by_server(const struct cli_work *work, struct socket_reply *reply
     if (work->local || socket_default_path(path, err) != 0 || access(path, F_OK) != 0) return 1;
     job.argc = socket_job_argc(&job, work->warm_argc);
     if (packet_pack(&packet, &job, err) != 0) return -1;
+    packet.header.flags |= PACKET_PATIENT;
     packet.fds[PACKET_MODULE] = socket_module_fd(m->path, m->bytes, m->size);
     int result = packet.fds[PACKET_MODULE] >= 0
                      ? socket_call(path, &packet, reply, err)

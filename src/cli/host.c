@@ -59,6 +59,32 @@ static int warm(struct host *host, const struct tool_rules *rules, const char *t
     return result == 0 ? 0 : error_prefix(err, "%s cannot start", tool);
 }
 
+/* Compiling those that are installed has no bound but the host's. What cannot be opened is told by
+ * whoever wants to use it. */
+static void know_interpreter(struct host *host, const char *path, const char *name) {
+    struct pa_module module;
+    struct error err = {0};
+    if (path[0] == 0 || access(path, R_OK) != 0) return;
+    if (module_open_file(&module, &host->cache, path, UINT64_MAX, &err) == 0) {
+        (void)supervisor_know_interpreter(host->supervisor, &module, name, &err);
+        module_fini(&module);
+    }
+    if (err.code != PA_OK)
+        log_event(LOG_ERROR, "server", "an interpreter cannot be opened", {"name", name, 0},
+                  {"error", err.text, 0});
+}
+
+static int know_interpreters(struct host *host, const struct config *config, struct error *err) {
+    struct interpreters all;
+    if (interpreters_load(&all, err) != 0) return -1;
+    for (size_t i = 0; i < all.count; i++)
+        know_interpreter(host, all.list[i].module, all.list[i].name);
+    interpreters_fini(&all);
+    know_interpreter(host, config->interpreter, "python");
+    know_interpreter(host, config->javascript, "javascript");
+    return 0;
+}
+
 /* The first request is to be as fast as the others. */
 static int warm_all(struct host *host, const struct config *config, struct error *err) {
     static const char nothing[] = "KG1vZHVsZSAobWVtb3J5IChleHBvcnQgIm1lbW9yeSIpIDEpIChmdW5jIChleHBv"
@@ -80,7 +106,6 @@ int host_start(struct host *host, const struct config *c, const char *socket_pat
     *host = (struct host){.cache = {.dir_fd = -1}};
     struct supervisor_config config = {.cache = &host->cache,
                                        .helper = host->helper,
-                                       .compile_timeout_ms = 180000,
                                        .max_running = (uint32_t)c->max_running,
                                        .max_queued = (uint32_t)c->max_queued,
                                        .max_tenant_running = (uint32_t)c->max_tenant_running,
@@ -97,7 +122,7 @@ int host_start(struct host *host, const struct config *c, const char *socket_pat
         cache_open(&host->cache, NULL, err) == 0 &&
         layer_policy_default(&config.policy, err) == 0 &&
         (host->supervisor = supervisor_new(host->event, &config, err)) != NULL &&
-        warm_all(host, c, err) == 0 &&
+        know_interpreters(host, c, err) == 0 && warm_all(host, c, err) == 0 &&
         (host->server = socket_server_new(host->event, host->supervisor, &host->cache, socket_path,
                                           err)) != NULL) {
         return 0;

@@ -34,8 +34,6 @@ static const char help[] =
     "  polyagent module push hello@1.0 docs/assets/hello-wasi.wat\n"
     "  polyagent tool code_executor '{\"module\": \"hello\"}'\n";
 
-enum { COMPILE_MS = 180000 };
-
 /* The whole file. 0, or an exit code after an error message. */
 static int read_all(int fd, struct buffer *bytes, const char *name) {
     int result = buffer_read_fd(bytes, fd, SIZE_MAX / 2);
@@ -84,6 +82,7 @@ static int load(struct loaded *l, const char *what, int fd) {
     *l = (struct loaded){.cache = {.dir_fd = -1}, .module = {.fd = -1}};
     if (config_load(&config, NULL, &err) != 0) return cli_fail("%s", err.text);
     uint64_t most = config.limits.max_module_bytes;
+    const struct compiler_bounds bounds = {0};
     config_fini(&config);
     if (supervisor_find_helper(NULL, helper, sizeof helper, &err) == 0 &&
         cache_open(&l->cache, NULL, &err) == 0 &&
@@ -92,7 +91,7 @@ static int load(struct loaded *l, const char *what, int fd) {
         if (opened != 0)
             l->module.fd = -1;
         else
-            l->code = module_code(&l->module, l->engine, &l->cache, helper, COMPILE_MS, &hit, &err);
+            l->code = module_code(&l->module, l->engine, &l->cache, helper, &bounds, &hit, &err);
     }
     if (l->code != NULL) return 0;
     (void)cli_fail("module %s: %s", what, err.text);

@@ -11,13 +11,13 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { DEFAULT_COMPILE_TIMEOUT_MS = 180000, HOST_STACK_BYTES = 512 << 10 };
+enum { HOST_STACK_BYTES = 512 << 10 };
 
 struct pa_sandbox {
     struct engine *engines[ENGINE_VARIANTS]; /* owned; made when first needed */
     struct cache cache;
     char helper[4096];
-    uint64_t compile_timeout_ms;
+    struct compiler_bounds compile;
     struct watchdog watchdog;      /* of runs in this process */
     sd_event *event;               /* owned; both made when a run first needs a process */
     struct supervisor *supervisor; /* owned */
@@ -69,8 +69,8 @@ struct pa_sandbox *pa_sandbox_new(const struct pa_options *options, struct pa_er
     int result = sandbox != NULL ? 0 : error_set(&err, PA_INTERNAL, "sandbox: out of memory");
     if (result == 0) {
         sandbox->cache.dir_fd = -1;
-        sandbox->compile_timeout_ms = options->compile_timeout_ms > 0 ? options->compile_timeout_ms
-                                                                      : DEFAULT_COMPILE_TIMEOUT_MS;
+        sandbox->compile = (struct compiler_bounds){.wall_ms = options->compile_timeout_ms,
+                                                    .cpu_ms = options->compile_cpu_ms};
         sandbox->keep_warm = options->keep_warm;
         result =
             supervisor_find_helper(options->helper, sandbox->helper, sizeof sandbox->helper, &err);
@@ -184,9 +184,8 @@ static int run_here(struct pa_sandbox *sandbox, struct pa_module *module, const 
     struct wasi_mount_config mounts[PACKET_MAX_MOUNTS];
     struct engine *engine = check_stack(sandbox, err) == 0 ? engine_for(sandbox, job, err) : NULL;
     if (engine == NULL) return -1;
-    const wasmtime_module_t *code =
-        module_code(module, engine, &sandbox->cache, sandbox->helper, sandbox->compile_timeout_ms,
-                    &outcome->cache_hit, err);
+    const wasmtime_module_t *code = module_code(module, engine, &sandbox->cache, sandbox->helper,
+                                                &sandbox->compile, &outcome->cache_hit, err);
     if (code == NULL) return -1;
     for (size_t i = 0; i < job->mount_count; i++) {
         mounts[i] = (struct wasi_mount_config){.guest_path = job->mounts[i].guest_path,
@@ -215,7 +214,7 @@ static int run_here(struct pa_sandbox *sandbox, struct pa_module *module, const 
 static int start_supervisor(struct pa_sandbox *sandbox, struct error *err) {
     struct supervisor_config config = {.cache = &sandbox->cache,
                                        .helper = sandbox->helper,
-                                       .compile_timeout_ms = sandbox->compile_timeout_ms,
+                                       .compile = sandbox->compile,
                                        .max_running = 1,
                                        .keep_warm = sandbox->keep_warm,
                                        .spare_workers = sandbox->keep_warm ? 1 : 0,

@@ -19,12 +19,17 @@
 
 /* Descriptors of the compiler process. */
 enum { MODULE_FD = 3, CODE_FD = 4, REPORT_FD = 5, FIRST_OTHER_FD = 6 };
-enum { CPU_SECONDS = 600 };
+/* CPython takes 0.25 s of processor time and 16 MiB of memory a MiB, the scientific packages 1 s
+ * and 20 MiB; threads have memory of their own. Wall time only ends what a host never gets to. */
+enum { CPU_MS = 20000, CPU_MS_PER_MIB = 6000, WALL_MS = 1800000 };
+#define MEMORY_BYTES (UINT64_C(1) << 30)
+#define MEMORY_PER_BYTE 24
 #if defined(__SANITIZE_ADDRESS__) /* its shadow of the address space alone takes terabytes */
 #define ADDRESS_SPACE_BYTES RLIM_INFINITY
 #else
-#define ADDRESS_SPACE_BYTES (UINT64_C(12) << 30)
+#define ADDRESS_SPACE_BYTES (UINT64_C(64) << 30) /* threads reserve much, and use little */
 #endif
+enum { OOM_SCORE = 500 }; /* when the host or the control group is short, before any run */
 #define MAX_CODE_BYTES (UINT64_C(2) << 30)
 
 /* One above as the hard limit: at that of CPU time the kernel would kill as anybody does, while at
@@ -55,6 +60,23 @@ static bool starts_with(const uint8_t *data, size_t size, const char *magic, siz
     return size >= length && memcmp(data, magic, length) == 0;
 }
 
+/* The kernel, short of memory, ends compilers before runs. */
+static void be_first_to_go(void) {
+    char text[16];
+    _cleanup_(fd_closep) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    int length = snprintf(text, sizeof text, "%d", OOM_SCORE);
+    if (fd >= 0) (void)fd_write_all(fd, text, (size_t)length); /* without /proc, by its size */
+}
+
+static uint64_t memory_of(uint64_t mib) {
+#if defined(__SANITIZE_ADDRESS__)
+    (void)mib;
+    return RLIM_INFINITY;
+#else
+    return mib << 20;
+#endif
+}
+
 int compiler_main(int argc, char **argv, int (*seal)(void)) {
     struct stat st;
     char text[COMPILER_REPORT_BYTES];
@@ -62,12 +84,15 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
     wasmtime_module_t *module;
     wasmtime_error_t *error;
 
-    unsigned variant = argc == 3 ? (unsigned)atoi(argv[2]) : ENGINE_VARIANTS;
+    unsigned variant = argc == 5 ? (unsigned)atoi(argv[2]) : ENGINE_VARIANTS;
     if (variant >= ENGINE_VARIANTS) end(EXIT_EARLY, "compiler: started in a wrong way");
+    uint64_t cpu_s = strtoull(argv[3], NULL, 10), memory_mib = strtoull(argv[4], NULL, 10);
+    be_first_to_go();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         close_range(FIRST_OTHER_FD, ~0U, 0) != 0 || limit(RLIMIT_CORE, 0) != 0 ||
-        limit(RLIMIT_AS, ADDRESS_SPACE_BYTES) != 0 || limit(RLIMIT_CPU, CPU_SECONDS) != 0 ||
-        limit(RLIMIT_FSIZE, MAX_CODE_BYTES) != 0) {
+        limit(RLIMIT_AS, ADDRESS_SPACE_BYTES) != 0 || limit(RLIMIT_CPU, cpu_s) != 0 ||
+        limit(RLIMIT_DATA, memory_of(memory_mib)) != 0 ||
+        limit(RLIMIT_FSIZE, MAX_CODE_BYTES) != 0 || dup2(REPORT_FD, STDERR_FILENO) < 0) {
         end(EXIT_EARLY, "compiler: cannot limit itself");
     }
     int sealed = seal();
@@ -115,13 +140,25 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
     _exit(0); /* nothing to tidy up */
 }
 
-static int spawn(const char *helper, unsigned variant, const int fds[3], pid_t *pid) {
-    char number[16];
-    char *argv[] = {(char *)"polyagent", (char *)COMPILER_ROLE, number, NULL};
+void compiler_bounds_for(struct compiler_bounds *bounds, uint64_t module_bytes) {
+    uint64_t mib = (module_bytes >> 20) + 1;
+    if (bounds->cpu_ms == 0) bounds->cpu_ms = CPU_MS + CPU_MS_PER_MIB * mib;
+    if (bounds->memory_bytes == 0)
+        bounds->memory_bytes = MEMORY_BYTES + MEMORY_PER_BYTE * (mib << 20);
+    if (bounds->wall_ms == 0) bounds->wall_ms = WALL_MS;
+}
+
+static int spawn(const struct compiler *compiler, const char *helper, unsigned variant,
+                 const int fds[3], pid_t *pid) {
+    const struct compiler_bounds *b = &compiler->bounds;
+    char number[16], cpu[32], memory[32];
+    char *argv[] = {(char *)"polyagent", (char *)COMPILER_ROLE, number, cpu, memory, NULL};
     char *env[] = {NULL};
     int safe[3] = {-1, -1, -1};
     posix_spawn_file_actions_t actions;
     (void)snprintf(number, sizeof number, "%u", variant);
+    (void)snprintf(cpu, sizeof cpu, "%llu", (unsigned long long)((b->cpu_ms + 999) / 1000));
+    (void)snprintf(memory, sizeof memory, "%llu", (unsigned long long)(b->memory_bytes >> 20));
     int result = posix_spawn_file_actions_init(&actions);
     if (result != 0) return result;
     for (int i = 0; i < 3 && result == 0; i++) {
@@ -138,14 +175,19 @@ static int spawn(const char *helper, unsigned variant, const int fds[3], pid_t *
 }
 
 int compiler_start(struct compiler *compiler, const char *helper, int module_fd, unsigned variant,
-                   int out_fd, struct error *err) {
+                   int out_fd, const struct compiler_bounds *bounds, struct error *err) {
     int pipe_fds[2];
-    *compiler = (struct compiler){.report_fd = -1};
+    struct stat st;
+    *compiler = (struct compiler){.report_fd = -1, .bounds = *bounds};
+    if (fstat(module_fd, &st) != 0)
+        return error_set_errno(err, PA_INTERNAL, errno, "look at the module");
+    compiler->module_bytes = (uint64_t)st.st_size;
+    compiler_bounds_for(&compiler->bounds, compiler->module_bytes);
     if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) != 0) {
         return error_set_errno(err, PA_INTERNAL, errno, "pipe");
     }
     const int fds[3] = {module_fd, out_fd, pipe_fds[1]};
-    int result = spawn(helper, variant, fds, &compiler->pid);
+    int result = spawn(compiler, helper, variant, fds, &compiler->pid);
     (void)close(pipe_fds[1]);
     compiler->report_fd = pipe_fds[0];
     if (result == 0) return 0;
@@ -163,47 +205,96 @@ int compiler_listen(struct compiler *compiler) {
     return got > 0;
 }
 
-int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, struct error *err) {
+/* Reaps it; what it used is its own and nobody else's. */
+static int reap(struct compiler *compiler) {
     int status = 0;
+    struct rusage usage = {0};
+    while (wait4(compiler->pid, &status, 0, &usage) < 0 && errno == EINTR) {
+    }
+    uint64_t seconds = (uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec;
+    uint64_t us = (uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec;
+    compiler->cpu_ns = seconds * NS_PER_SECOND + us * 1000;
+    return status;
+}
+
+static int blame(struct compiler *compiler, enum compiler_fault fault) {
+    compiler->fault = fault;
+    return -1;
+}
+
+static int over_bound(struct compiler *compiler, uint64_t number, const char *what,
+                      struct error *err) {
+    (void)error_set(
+        err, PA_INVALID_MODULE,
+        "Invalid WASM module: it needs more than %llu %s to compile, which is the limit "
+        "for a module of its size (%llu KiB)",
+        (unsigned long long)number, what,
+        (unsigned long long)(compiler->module_bytes + 1023) >> 10);
+    return blame(compiler, COMPILER_BOUND);
+}
+
+/* It ended by a signal, with the last words of the engine, if there were any. */
+static int judge_signal(struct compiler *compiler, int number, struct error *err) {
+    const char *text = compiler->text;
+    if (number == SIGKILL) {
+        (void)error_set(err, PA_INTERNAL,
+                        "the compiler was killed (SIGKILL); is the host short of memory?");
+        return blame(compiler, COMPILER_INNOCENT);
+    }
+    if (number == SIGXCPU)
+        return over_bound(compiler, compiler->bounds.cpu_ms / 1000, "s of processor time", err);
+    if (strstr(text, "memory allocation of") != NULL || strstr(text, "out of memory") != NULL)
+        return over_bound(compiler, compiler->bounds.memory_bytes >> 20, "MiB of memory", err);
+    if (strstr(text, strerrordesc_np(EAGAIN)) != NULL) {
+        (void)error_set(
+            err, PA_OVERLOADED,
+            "the kernel refuses the compiler its threads (EAGAIN): a bound of processes "
+            "is reached (ulimit -u, pids.max); retry in 1000 ms");
+        return blame(compiler, COMPILER_HOST);
+    }
+    (void)error_set(err, PA_INVALID_MODULE,
+                    "Invalid WASM module: the compiler ended by signal %d (%s)%s%s", number,
+                    strsignal(number), text[0] != 0 ? ": " : "", text);
+    return blame(compiler, COMPILER_MODULE);
+}
+
+int compiler_finish(struct compiler *compiler, int late, struct error *err) {
     const char *text = compiler->text;
     fd_closep(&compiler->report_fd);
     if (late) (void)kill(compiler->pid, SIGKILL); /* not reaped yet, so the id is still its own */
-    while (waitpid(compiler->pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    compiler->is_innocent = !late && (killed || code == EXIT_EARLY);
+    int status = reap(compiler);
     if (late) {
-        return error_set(err, PA_INVALID_MODULE,
-                         "Invalid WASM module: it takes more than %llu s to compile",
-                         (unsigned long long)(timeout_ms / 1000));
+        (void)error_set(
+            err, PA_OVERLOADED,
+            "the host has no time to compile the module: in %llu s the compiler got %llu "
+            "s of processor time; retry in 60000 ms",
+            (unsigned long long)(compiler->bounds.wall_ms / 1000),
+            (unsigned long long)(compiler->cpu_ns / NS_PER_SECOND));
+        return blame(compiler, COMPILER_HOST);
     }
-    if (code == 0 && text[0] == 0) return 0;
-    if (text[0] != 0 && (code == EXIT_HOST || code == EXIT_EARLY)) {
-        return error_set(err, PA_INTERNAL, "%s", text);
+    if (WIFSIGNALED(status)) return judge_signal(compiler, WTERMSIG(status), err);
+    int code = WEXITSTATUS(status);
+    if (code == 0) return 0;
+    if (text[0] == 0) {
+        (void)error_set(
+            err, PA_INTERNAL,
+            "the helper cannot compile (exit code %d without a word): is it a polyagent?", code);
+        return blame(compiler, COMPILER_HOST);
     }
-    if (text[0] != 0) return error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
-    if (killed) {
-        return error_set(err, PA_INTERNAL,
-                         "the compiler was killed (SIGKILL); is the host short of memory?");
+    if (code == EXIT_HOST || code == EXIT_EARLY) {
+        (void)error_set(err, PA_INTERNAL, "%s", text);
+        return blame(compiler, code == EXIT_EARLY ? COMPILER_INNOCENT : COMPILER_HOST);
     }
-    if (WIFSIGNALED(status)) {
-        return error_set(err, PA_INVALID_MODULE,
-                         "Invalid WASM module: the compiler ended by signal %d (%s); "
-                         "the module needs more memory or time than compiling may take",
-                         WTERMSIG(status), strsignal(WTERMSIG(status)));
-    }
-    return error_set(err, PA_INTERNAL,
-                     "the helper cannot compile (exit code %d without a word): is it a polyagent?",
-                     code);
+    (void)error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
+    return blame(compiler, COMPILER_MODULE);
 }
 
 int compiler_run(const char *helper, int module_fd, unsigned variant, int out_fd,
-                 uint64_t timeout_ms, struct error *err) {
+                 const struct compiler_bounds *bounds, struct error *err) {
     struct compiler compiler;
     bool late = false;
-    uint64_t deadline_ns = clock_deadline_ns(timeout_ms);
-    if (compiler_start(&compiler, helper, module_fd, variant, out_fd, err) != 0) return -1;
+    if (compiler_start(&compiler, helper, module_fd, variant, out_fd, bounds, err) != 0) return -1;
+    uint64_t deadline_ns = clock_deadline_ns(compiler.bounds.wall_ms);
     while (!late) {
         struct pollfd pfd = {.fd = compiler.report_fd, .events = POLLIN};
         uint64_t now_ns = clock_now_ns();
@@ -211,5 +302,5 @@ int compiler_run(const char *helper, int module_fd, unsigned variant, int out_fd
         struct timespec left = clock_timespec(late ? 0 : deadline_ns - now_ns);
         if (!late && ppoll(&pfd, 1, &left, NULL) > 0 && compiler_listen(&compiler) == 0) break;
     }
-    return compiler_finish(&compiler, late, timeout_ms, err);
+    return compiler_finish(&compiler, late, err);
 }

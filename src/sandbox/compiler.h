@@ -12,27 +12,49 @@
 
 enum { COMPILER_REPORT_BYTES = 900 };
 
+/* How far compiling may go; 0: what a module of its size may take. Only the clock of the processor
+ * tells a module that takes too much from a host that has no time for it. */
+struct compiler_bounds {
+    uint64_t cpu_ms; /* of all its threads together */
+    uint64_t memory_bytes;
+    uint64_t wall_ms; /* for hosts that never get to it */
+};
+/* Puts a number in the place of each 0. */
+void compiler_bounds_for(struct compiler_bounds *bounds, uint64_t module_bytes);
+
+/* What to make of a failure. */
+enum compiler_fault {
+    COMPILER_MODULE,   /* it is invalid */
+    COMPILER_BOUND,    /* it needs more than it may have */
+    COMPILER_HOST,     /* the host lacks something; later it may have it */
+    COMPILER_INNOCENT, /* it could not begin, or somebody killed it: it may begin again at once */
+};
+
 /* A compiler at work. An event loop watches report_fd for reading and calls compiler_listen(). */
 struct compiler {
     pid_t pid;
     int report_fd; /* owned; at its end, the compiler has ended */
     char text[COMPILER_REPORT_BYTES];
     size_t used;
-    int is_innocent; /* after compiler_finish(): it could not begin, or somebody killed it */
+    struct compiler_bounds bounds;
+    uint64_t module_bytes;
+    enum compiler_fault fault; /* after compiler_finish() failed */
+    uint64_t cpu_ns;           /* after compiler_finish(): that it used */
 };
 
 /* Runs `helper` (polyagent-worker) on the module in `module_fd` (wasm or wat) for an engine
  * variant; native code is written to `out_fd`. Both stay the caller's, who may close them. */
 int compiler_start(struct compiler *compiler, const char *helper, int module_fd, unsigned variant,
-                   int out_fd, struct error *err);
+                   int out_fd, const struct compiler_bounds *bounds, struct error *err);
 /* Takes what it says. 1: there may be more; 0: it has ended. */
 int compiler_listen(struct compiler *compiler);
-/* Reaps it, killing it first if `late`. 0, or -1 with PA_INVALID_MODULE and the engine's reason. */
-int compiler_finish(struct compiler *compiler, int late, uint64_t timeout_ms, struct error *err);
+/* Reaps it, killing it first if `late`: its wall time is over. 0, or -1 with what its fault makes
+ * of it: PA_INVALID_MODULE and the engine's reason, or the bound; PA_OVERLOADED, PA_INTERNAL. */
+int compiler_finish(struct compiler *compiler, int late, struct error *err);
 
 /* All of that, waiting for the end. */
 int compiler_run(const char *helper, int module_fd, unsigned variant, int out_fd,
-                 uint64_t timeout_ms, struct error *err);
+                 const struct compiler_bounds *bounds, struct error *err);
 
 /* main() of that process. `seal` cuts it off from all but its descriptors before it looks at the
  * module: 0 or a negative errno. */

@@ -2,7 +2,6 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
-#include "sandbox/compiler.h"
 
 #include <fcntl.h>
 #include <gcrypt.h>
@@ -164,7 +163,7 @@ void module_code_name(const uint8_t digest[32], unsigned variant, char name[CACH
 
 /* Compiles into the cache, or into a memfd without one. A descriptor of the code. */
 static int compile(struct pa_module *module, unsigned variant, struct cache *cache,
-                   const char *helper, uint64_t timeout_ms, struct error *err) {
+                   const char *helper, const struct compiler_bounds *bounds, struct error *err) {
     char temp[CACHE_NAME_BYTES], name[CACHE_NAME_BYTES];
     bool cached = cache->dir_fd >= 0;
     int image = module_image(module, err);
@@ -176,7 +175,7 @@ static int compile(struct pa_module *module, unsigned variant, struct cache *cac
                         cached ? cache->path : "memory");
         return -1;
     }
-    if (compiler_run(helper, image, variant, fd, timeout_ms, err) != 0) {
+    if (compiler_run(helper, image, variant, fd, bounds, err) != 0) {
         if (cached) cache_abort(cache, temp);
         return -1;
     }
@@ -187,7 +186,8 @@ static int compile(struct pa_module *module, unsigned variant, struct cache *cac
 
 const wasmtime_module_t *module_code(struct pa_module *module, struct engine *engine,
                                      struct cache *cache, const char *helper,
-                                     uint64_t compile_timeout_ms, bool *hit, struct error *err) {
+                                     const struct compiler_bounds *bounds, bool *hit,
+                                     struct error *err) {
     wasmtime_module_t **code = &module->code[engine->variant];
     char name[CACHE_NAME_BYTES], path[32];
     *hit = true;
@@ -195,7 +195,7 @@ const wasmtime_module_t *module_code(struct pa_module *module, struct engine *en
     module_code_name(module->digest, engine->variant, name);
     _cleanup_(fd_closep) int fd = cache_load(cache, name);
     *hit = fd >= 0;
-    if (fd < 0) fd = compile(module, engine->variant, cache, helper, compile_timeout_ms, err);
+    if (fd < 0) fd = compile(module, engine->variant, cache, helper, bounds, err);
     if (fd < 0) return NULL;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     *code = module_load(engine, path, err);

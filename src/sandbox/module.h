@@ -3,6 +3,7 @@
 #define PA_SANDBOX_MODULE_H
 
 #include "sandbox/cache.h"
+#include "sandbox/compiler.h"
 #include "sandbox/engine.h"
 
 /* Of a memfd that is taken as it is, without a copy: nobody can change it any more. */
@@ -36,7 +37,8 @@ void module_code_name(const uint8_t digest[32], unsigned variant, char name[CACH
  * module keeps it. `hit` tells which. */
 const wasmtime_module_t *module_code(struct pa_module *module, struct engine *engine,
                                      struct cache *cache, const char *helper,
-                                     uint64_t compile_timeout_ms, bool *hit, struct error *err);
+                                     const struct compiler_bounds *bounds, bool *hit,
+                                     struct error *err);
 
 /* Maps native code from a file that is known to be ours: its pages are read as they are needed. */
 wasmtime_module_t *module_load(struct engine *engine, const char *path, struct error *err);

@@ -18,7 +18,7 @@
 
 #include <sys/queue.h>
 
-enum { MAX_ATTEMPTS = 10, KEY_BYTES = 32 };
+enum { MAX_ATTEMPTS = 10, KEY_BYTES = 32, MAX_COMPILERS = 4 };
 
 /* An id for one worker, or one session, at a time: free again when nothing of it lives. */
 struct slot {
@@ -72,7 +72,16 @@ struct tenant {
     uint32_t compiling; /* runs whose code is compiled: they take room in the queue, too */
     uint32_t running;   /* WAITING ones, too */
     uint64_t served_at; /* tick of its last turn */
+    uint32_t compilers, large_compilers; /* at work at its cost */
+    uint64_t compiled_at;                /* tick of its last turn there */
     TAILQ_ENTRY(tenant) link;
+};
+
+/* An interpreter that is installed. */
+struct known_interpreter {
+    uint8_t digest[32];
+    char name[64];
+    SLIST_ENTRY(known_interpreter) link;
 };
 
 /* Native code of a module for an engine variant. */
@@ -80,11 +89,17 @@ struct code {
     struct supervisor *supervisor;
     uint8_t digest[32];
     unsigned variant;
-    int fd;       /* owned; -1 while it is compiled */
-    bool busy;    /* the compiler is at work */
-    bool large;   /* compiling it takes long */
-    int image_fd; /* owned until it is compiled; then -1 */
-    unsigned attempts;
+    const char *interpreter; /* the name of one that is installed; NULL: a caller's own module */
+    int fd;                  /* owned; -1 while it is compiled */
+    bool busy;               /* the compiler is at work */
+    bool large;              /* compiling it takes long */
+    bool is_ahead;           /* it is compiled for whoever comes later, too */
+    bool pauses;             /* it has failed; `timer` says when it is tried again */
+    int image_fd;            /* owned until it is compiled; then -1 */
+    uint64_t module_bytes;
+    unsigned attempts; /* in a row */
+    unsigned failures;
+    struct tenant *payer; /* while the compiler is at work; NULL: nobody */
     int out_fd;
     char temp[CACHE_NAME_BYTES];
     uint64_t started_ns;
@@ -180,6 +195,7 @@ struct supervisor {
     uint32_t slot_count;
     TAILQ_HEAD(tenant_list, tenant) tenants;
     TAILQ_HEAD(code_list, code) codes;
+    SLIST_HEAD(known_interpreters, known_interpreter) interpreters;
     uint32_t code_count, compilers, large_compilers;
     TAILQ_HEAD(zygote_process_list, zygote_process) zygotes;
     uint32_t zygote_count; /* DEAD ones not included */
@@ -219,12 +235,17 @@ void queue_worker_done(struct supervisor_run *run);
 struct tenant *queue_tenant(struct supervisor *supervisor, const char *name, struct error *err);
 void queue_release(struct supervisor *supervisor, struct tenant *tenant); /* if nobody uses it */
 
-/* code.c: finds, loads or compiles. The run goes on by run_code_ready(), maybe at once. */
-void code_compile_next(struct supervisor *supervisor);
+/* code.c: finds, loads or has it compiled. The run goes on by run_code_ready(), maybe at once. */
 int code_request(struct supervisor_run *run, struct pa_module *module, struct error *err);
 void code_release(struct code *code);
 void code_free_all(struct supervisor *supervisor);
 void code_cancel(struct supervisor_run *run); /* COMPILING only */
+/* All that wait for it go on, or fail. */
+void code_settle(struct code *code, const struct error *err);
+
+/* compilers.c: what compiles, and whose turn it is. */
+void code_compile_next(struct supervisor *supervisor);
+void code_stop(struct code *code); /* that is being compiled */
 
 /* zygotes.c */
 int zygote_request(struct supervisor_run *run, struct error *err);

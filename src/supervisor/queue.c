@@ -21,9 +21,10 @@ void queue_new(struct supervisor *s) {
     default_to(&c->max_tenant_queued, three_quarters(c->max_queued));
 }
 
-/* How many of `all` only tenants that have nothing there can take. */
-static uint32_t kept(uint32_t all) {
-    return all / 8;
+/* How many of `all` only tenants that have nothing there can take, and those to whom all of it is
+ * given. */
+static uint32_t kept(uint32_t all, uint32_t own, uint32_t share) {
+    return own > 0 && share < all ? all / 8 : 0;
 }
 
 /* Its credential's name: what stands before the slash, the front cannot choose. */
@@ -59,7 +60,8 @@ struct tenant *queue_tenant(struct supervisor *s, const char *name, struct error
 
 void queue_release(struct supervisor *s, struct tenant *tenant) {
     struct supervisor_run *run;
-    if (tenant->queued > 0 || tenant->compiling > 0 || tenant->running > 0) return;
+    if (tenant->queued > 0 || tenant->compiling > 0 || tenant->running > 0 || tenant->compilers > 0)
+        return;
     TAILQ_FOREACH(run, &s->runs, all) {
         if (run->tenant == tenant) return; /* it has no state yet */
     }
@@ -75,7 +77,7 @@ static unsigned long long wait_ms(const struct supervisor *s, uint32_t running) 
 
 int queue_check(const struct supervisor *s, const struct tenant *tenant, struct error *err) {
     uint32_t own = tenant->queued + tenant->compiling, all = s->queued + s->compiling;
-    uint32_t room = s->config.max_queued - (own > 0 ? kept(s->config.max_queued) : 0);
+    uint32_t room = s->config.max_queued - kept(s->config.max_queued, own, tenant->max_queued);
     if (own >= tenant->max_queued) {
         return error_set(err, PA_OVERLOADED,
                          "your share of the queue is full: %u of your runs wait "
@@ -106,11 +108,10 @@ void queue_remove(struct supervisor_run *run) {
 
 struct supervisor_run *queue_pop(struct supervisor *s) {
     struct tenant *tenant, *best = NULL;
-    if (s->running >= s->config.max_running) return NULL;
-    bool is_kept = s->running >= s->config.max_running - kept(s->config.max_running);
+    const uint32_t places = s->config.max_running;
     TAILQ_FOREACH(tenant, &s->tenants, link) {
         if (tenant->queued == 0 || tenant->running >= tenant->max_running) continue;
-        if (is_kept && tenant->running > 0) continue;
+        if (s->running >= places - kept(places, tenant->running, tenant->max_running)) continue;
         if (best == NULL || tenant->running < best->running ||
             (tenant->running == best->running && tenant->served_at < best->served_at)) {
             best = tenant;

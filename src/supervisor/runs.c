@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 enum { DRAIN_BYTES = 65536, PAUSE_US = 20000, MAX_PAUSES = 500 };
 
@@ -334,6 +335,7 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
     TAILQ_INIT(&s->free_slots);
     TAILQ_INIT(&s->tenants);
     TAILQ_INIT(&s->codes);
+    SLIST_INIT(&s->interpreters);
     TAILQ_INIT(&s->zygotes);
     TAILQ_INIT(&s->runs);
     TAILQ_INIT(&s->nodes);
@@ -357,6 +359,7 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
         /* Twice as many as there can be at once: dead ones count until they are reaped. */
         uint32_t workers = s->config.max_running + s->config.max_zygotes * s->config.spare_workers;
         s->process_bound = 2 * (workers + s->config.max_zygotes) + 64;
+        s->process_bound += MAX_COMPILERS * ((uint32_t)get_nprocs() + 8); /* threads count */
         s->cgroup =
             cgroup_new(CGROUP_ROOT, config->may_move, config->memory_bytes, s->process_bound);
     }

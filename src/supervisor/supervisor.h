@@ -14,9 +14,9 @@
 #include <systemd/sd-event.h>
 
 struct supervisor_config {
-    struct cache *cache;         /* outlives the supervisor */
-    const char *helper;          /* polyagent-worker; outlives the supervisor */
-    uint64_t compile_timeout_ms; /* > 0 */
+    struct cache *cache;            /* outlives the supervisor */
+    const char *helper;             /* polyagent-worker; outlives the supervisor */
+    struct compiler_bounds compile; /* of modules that nobody has vouched for; 0: by their size */
     struct layer_policy policy;
     uint32_t max_running;                /* workers with a job; 0: 64 */
     uint32_t max_queued;                 /* jobs that wait; 0: 1024 */
@@ -70,6 +70,11 @@ int supervisor_submit(struct supervisor *supervisor, struct packet *packet,
 void supervisor_drop_node(struct supervisor *supervisor, uint64_t node);
 void supervisor_drop_nodes_of(struct supervisor *supervisor, uint64_t holder);
 
+/* Says that a module is an interpreter that is installed, `name` to its callers: compiling it has
+ * no bound but the host's, goes on when its callers no longer wait, and is tried again when it
+ * fails. -1 with `err`. */
+int supervisor_know_interpreter(struct supervisor *supervisor, const struct pa_module *module,
+                                const char *name, struct error *err);
 /* Compiles a module for an engine variant, if it has to be, while the loop goes on: for whoever
  * comes later. -1 with `err`. */
 int supervisor_compile_ahead(struct supervisor *supervisor, struct pa_module *module,

@@ -63,8 +63,9 @@ static const struct rule session[] = {IF(clone, 0, ~(uint64_t)0, WORKER_CLONE_FL
                                       IF(fcntl, 1, ALL, F_GET_SEALS),
                                       IF(prctl, 0, ALL, PR_SET_PDEATHSIG)};
 
-/* Cranelift works in threads; code that was compiled is made executable on the way to its file. */
-static const struct rule compiler[] = {ANY(mmap),
+/* Cranelift works in threads; code that was compiled is made executable on the way to its file.
+ * Memory that is shared would be counted by no limit. */
+static const struct rule compiler[] = {IF(mmap, 3, MAP_SHARED, 0),
                                        ANY(mprotect),
                                        ANY(munmap),
                                        ANY(mremap),

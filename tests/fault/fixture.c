@@ -36,7 +36,6 @@ void open_bench(struct bench *b, struct supervisor_config config) {
     assert_true(sd_event_new(&b->event) >= 0);
     config.cache = &b->cache;
     config.helper = b->helper;
-    config.compile_timeout_ms = 120000;
     config.own_groups = true;
     assert_int_equal(layer_policy_default(&config.policy, &err), 0);
     b->supervisor = supervisor_new(b->event, &config, &err);

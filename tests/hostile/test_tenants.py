@@ -1,5 +1,6 @@
 """Promise: whatever one tenant sends, another one's runs are served: it has its share of the places, of the queue, of the compilers and
 of the warm interpreters, and no more."""
+import base64
 import hashlib
 import http.client
 import json
@@ -33,14 +34,25 @@ def figure(server, name):
     return int(re.search(rf"^polyagent_{name} (\d+)$", text, re.M)[1])
 
 
-class Flood:
-    """Runs of a tenant that last until it hangs up."""
+SLEEP = {"tool": "python_wasi_runner", "parameters": {"code": "import time; time.sleep(100)", "execution_timeout_ms": 200000}}
 
-    def __init__(self, server, who, count):
-        body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "import time; time.sleep(100)", "execution_timeout_ms": 200000}})
-        self.connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=120) for _ in range(count)]
-        for connection in self.connections:
-            connection.request("POST", "/tools/execute", body, {"Authorization": f"Bearer {TOKENS[who]}"})
+
+def hard(loops):
+    """60 KB that take the compiler the longer, the more loops that change all variables are within each other."""
+    variables = range(1000)
+    text = "".join(["(module (memory (export \"memory\") 1) (func (result i32) i32.const 0) (func (export \"_start\") (local ", "i32 " * len(variables), ") ",
+                    "(loop " * loops, *(f"(local.set {i} (i32.add (local.get {i}) (call 0)))" for i in variables),
+                    *(f"(br_if 0 (local.get {i % len(variables)})))" for i in range(loops)), "))"])
+    return {"tool": "code_executor", "parameters": {"wasm_base64": base64.b64encode(text.encode()).decode()}}
+
+
+class Flood:
+    """Calls of a tenant that last until it hangs up."""
+
+    def __init__(self, server, who, calls):
+        self.connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=120) for _ in calls]
+        for call, connection in zip(calls, self.connections):
+            connection.request("POST", "/tools/execute", json.dumps(call), {"Authorization": f"Bearer {TOKENS[who]}"})
 
     def answered(self):
         """Those that are not under way (any more)."""
@@ -54,7 +66,7 @@ class Flood:
 def test_places_and_queue_are_shared(server):
     """Second wants everything: it has three quarters of the places, and of the queue, and is told so."""
     running, queued = PLACES * 3 // 4, QUEUE * 3 // 4
-    flood = Flood(server, "second", 30)
+    flood = Flood(server, "second", [SLEEP] * 30)
     assert becomes(lambda: figure(server, "queue_depth"), queued) == queued
     assert becomes(lambda: len(flood.answered()), 30 - running - queued) == 30 - running - queued
     answers = [execute(server, "first", code=f"print({i})") for i in range(5)]
@@ -69,7 +81,19 @@ def test_places_and_queue_are_shared(server):
 
 
 def test_shares_by_name(server):
-    flood = Flood(server, "third", 3)
+    flood = Flood(server, "third", [SLEEP] * 3)
     assert becomes(lambda: (figure(server, "queue_depth"), figure(server, "runs_in_flight")), (2, 3)) == (2, 3)
+    flood.hang_up()
+    assert becomes(lambda: figure(server, "runs_in_flight"), 0) == 0
+
+
+def test_compilers_are_shared(server):
+    """Modules that take the compiler long keep their own tenant waiting only."""
+    flood = Flood(server, "second", [hard(loops) for loops in range(400, 406)])
+    assert becomes(lambda: figure(server, "runs_in_flight"), 6) == 6
+    small = base64.b64encode(b'(module (memory (export "memory") 1) (func (export "_start")))').decode()
+    answer = execute(server, "first", "code_executor", wasm_base64=small)
+    assert answer["status"] == "OK", answer
+    assert not flood.answered()
     flood.hang_up()
     assert becomes(lambda: figure(server, "runs_in_flight"), 0) == 0

@@ -4,6 +4,7 @@ one must then fail). A test is the name of a unit test, or what pytest is called
 PATHS, RIGHTS, FILES, TURNS = "wasi_paths", "wasi_rights", "wasi_files", "wasi_turns"
 HOSTILE_PATHS = "tests/hostile/test_paths.py"
 LAYERS = "tests/hostile/test_layers.py"
+COMPILERS = "compilers"
 TENANTS = "tests/hostile/test_tenants.py"
 
 CHECKS = [
@@ -60,9 +61,13 @@ CHECKS = [
     ("a job has the descriptors that it names", "src/worker/packet.c", "if (expected != count) return false;", "", ["packet"]),
     ("a job's data cannot change", "src/worker/packet.c", "(seals & BODY_SEALS) != BODY_SEALS", "false", ["packet"]),
     ("a tenant has its share of the places", "src/supervisor/queue.c", "if (tenant->queued == 0 || tenant->running >= tenant->max_running) continue;", "if (tenant->queued == 0) continue;", ["queue", TENANTS + " -k shares"]),
-    ("places are kept for tenants that run nothing", "src/supervisor/queue.c", "if (is_kept && tenant->running > 0) continue;", "", ["queue"]),
+    ("places are kept for tenants that run nothing", "src/supervisor/queue.c", "if (s->running >= places - kept(places, tenant->running, tenant->max_running)) continue;", "if (s->running >= places) continue;", ["queue"]),
     ("a tenant has its share of the queue", "src/supervisor/queue.c", "if (own >= tenant->max_queued) {", "if (false) {", ["queue", TENANTS + " -k queue"]),
     ("runs that are compiled take room", "src/supervisor/queue.c", "uint32_t own = tenant->queued + tenant->compiling,", "uint32_t own = tenant->queued,", ["queue"]),
+    ("compiling has a limit of processor time", "src/sandbox/compiler.c", "limit(RLIMIT_CPU, cpu_s) != 0", "false", ["compiler"]),
+    ("compiling has a limit of memory", "src/sandbox/compiler.c", "limit(RLIMIT_DATA, memory_of(memory_mib)) != 0", "false", ["compiler"]),
+    ("a tenant has two compilers", "src/supervisor/compilers.c", "if (payer->compilers >= TENANT_COMPILERS || (is_last && payer->compilers > 0)) return false;", "", [COMPILERS, TENANTS + " -k compilers"]),
+    ("modules that nobody waits for are dropped", "src/supervisor/code.c", "if (code->users == 0 && code->fd < 0 && !code->busy && (!code->is_ahead || code->image_fd < 0))", "if (code->users == 0 && code->fd < 0 && !code->busy && code->image_fd < 0)", [COMPILERS]),
     ("what outlives its run ends with the server", "src/supervisor/cgroup.c", "if (pid > 0 && pid != getpid()) (void)kill((pid_t)pid, SIGKILL);", "(void)pid;", ["tests/e2e/test_serve.py -k cgroup"]),
     ("required layers are in force", "src/supervisor/judge.c", "} else if (ended_well && shared->started && lacking != 0) {", "} else if (false) {", ["judge"]),
     ("a report's texts end", "src/supervisor/judge.c", "text_tidy(report->message, sizeof report->message, TEXT_ONE_LINE);", "", ["judge"]),

@@ -144,8 +144,8 @@ static void test_shares_by_name(void **state) {
     assert_int_equal(flood(b, "uid 1000/other", 50, &err), 50);
     assert_int_equal(dispatch(b), 5);
     assert_int_equal(flood(b, "uid 0/anonymous", 20, &err), 20);
-    assert_int_equal(dispatch(b), 7);
-    assert_int_equal(running(b, "uid 0/anonymous"), 7);
+    assert_int_equal(dispatch(b), 9);
+    assert_int_equal(running(b, "uid 0/anonymous"), 9); /* to whom all of it is given */
 }
 
 /* A server for one: few places, and all of them to be had. */
