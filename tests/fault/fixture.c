@@ -85,11 +85,11 @@ void submit(struct bench *b, const char *wat, const struct pa_job *job, struct o
 
 void turn(struct bench *b) {
     struct supervisor_stats stats;
-    int result = sd_event_run(b->event, 60000000);
+    int result = sd_event_run(b->event, UINT64_C(200000000));
     assert_true(result >= 0);
     supervisor_get_stats(b->supervisor, &stats);
     if (result == 0) {
-        fail_msg("nothing happened for 60 s: %u running, %u queued, %u zygotes, %u workers",
+        fail_msg("nothing happened for 200 s: %u running, %u queued, %u zygotes, %u workers",
                  stats.running, stats.queued, stats.zygotes, stats.workers);
     }
 }
