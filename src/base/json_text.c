@@ -1,6 +1,7 @@
 #include "base/json_text.h"
 
 #include "base/text.h"
+#include <stdint.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -55,4 +56,23 @@ int json_print(const json_t *value, size_t flags) {
     free(text);
     if (result >= 0 && fflush(stdout) == 0) return 0;
     return errno != 0 ? -errno : -EIO;
+}
+
+enum { VALUE_BYTES = 16 }; /* of numbers, and what stands around each value */
+
+/* Takes what a value is from `left`; false if that is not enough. */
+static bool fits(const json_t *value, size_t *left) {
+    size_t size = VALUE_BYTES + json_string_length(value), index;
+    const char *key;
+    json_t *member;
+    if (size > *left) return false;
+    *left -= size;
+    json_object_foreach((json_t *)(uintptr_t)value, key,
+                        member) if (!fits(member, left)) return false;
+    json_array_foreach(value, index, member) if (!fits(member, left)) return false;
+    return true;
+}
+
+bool json_is_larger(const json_t *value, size_t bytes) {
+    return !fits(value, &bytes);
 }

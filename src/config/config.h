@@ -14,6 +14,7 @@
 struct config_tenant {
     char *name; /* of its credential; "anonymous" without one */
     uint64_t running, queued;
+    uint64_t sessions, stored_bytes;
 };
 
 /* Read-only once loaded. Texts are never NULL; lists end with a NULL. */
@@ -44,6 +45,8 @@ struct config {
     char *tokens_file;        /* NAME:SHA256 of a bearer token, a line each; "": none are asked */
     char *sessions_dir;       /* where their files are; "": the user's own place */
     uint64_t sessions_max, sessions_idle_seconds;
+    uint64_t sessions_max_tenant; /* 0: a quarter, or all where there is one tenant */
+    uint64_t sessions_bytes, sessions_tenant_bytes; /* stored; likewise */
     uint64_t max_running, max_queued, spare_workers, memory_bytes;
     uint64_t max_tenant_running, max_tenant_queued; /* 0: three quarters of all */
     struct config_tenant *tenants;                  /* those with shares of their own */

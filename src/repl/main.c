@@ -110,12 +110,37 @@ static json_t *for_session(void) {
     return json_pack("{s:s}", "session_id", repl.session);
 }
 
-/* An affair of the session that needs no loop. NULL after an error message, unless `quiet`. */
+struct asked {
+    json_t *answer; /* owned */
+    struct error err;
+    bool done;
+};
+
+static void on_answer(void *context, json_t *answer, struct error *err) {
+    struct asked *asked = context;
+    *asked = (struct asked){.answer = answer, .err = *err, .done = true};
+}
+
+/* An affair of the session; the loop runs meanwhile where it takes long. NULL after an error
+ * message, unless `quiet`. */
 static json_t *ask(const char *tool, json_t *parameters) {
+    static struct asked asked; /* told even after the loop has failed */
+    struct session_op *op;
     struct error err = {0};
-    json_t *answer =
-        sessions_call(repl.service.sessions, repl.caller.name, tool_find(tool), parameters, &err);
+    json_t *answer = sessions_call(repl.service.sessions, repl.caller.name, tool_find(tool),
+                                   parameters, on_answer, &asked, &op, &err);
     json_decref(parameters);
+    if (op != NULL) {
+        int result = 0;
+        asked.done = false;
+        while (!asked.done && (result >= 0 || result == -EINTR))
+            result = sd_event_run(repl.service.event, UINT64_MAX);
+        if (!asked.done)
+            error_set_errno(&err, PA_INTERNAL, -result, "the event loop");
+        else
+            err = asked.err;
+        answer = asked.done ? asked.answer : NULL;
+    }
     if (answer == NULL && !repl.quiet) (void)fprintf(stderr, "%s\n", err.text);
     return answer;
 }

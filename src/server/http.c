@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 enum { IDLE_SECONDS = 60, CONNECTION_BYTES = 16 << 10 };
 enum { BEHIND_BYTES = 1 << 20, EVENT_BLOCK_BYTES = 32 << 10 };
@@ -180,10 +181,8 @@ void http_finish(struct request *r, unsigned status, json_t *answer) {
     wake(r);
 }
 
-void http_finish_bytes(struct request *r, struct buffer *bytes) {
-    r->pending = *bytes;
-    *bytes = (struct buffer){.data = NULL};
-    r->is_file = true;
+void http_finish_file(struct request *r, int fd) {
+    r->file_fd = fd;
     http_finish(r, MHD_HTTP_OK, NULL);
 }
 
@@ -268,8 +267,20 @@ static void *begin(void *context, const char *target, struct MHD_Connection *con
     struct request *r = calloc(1, sizeof *r);
     (void)connection;
     if (r == NULL) return NULL;
-    *r = (struct request){.server = context, .path_is_cut = strstr(target, "%00") != NULL};
+    *r = (struct request){
+        .server = context, .file_fd = -1, .path_is_cut = strstr(target, "%00") != NULL};
     return r;
+}
+
+/* The library reads it part by part, as the client takes it, and closes it. */
+static enum MHD_Result send_file(struct request *r) {
+    struct stat st;
+    struct MHD_Response *response =
+        fstat(r->file_fd, &st) == 0
+            ? MHD_create_response_from_fd64((uint64_t)st.st_size, r->file_fd)
+            : NULL;
+    if (response != NULL) r->file_fd = -1;
+    return queue(r, r->status, "application/octet-stream", NULL, response);
 }
 
 /* Called when the head has come, for each part of the body, at its end, and after a resumption. */
@@ -298,12 +309,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     if (r->state != REQUEST_DONE || r->status == 0) {
         return r->state == REQUEST_DONE ? MHD_NO : MHD_YES;
     }
-    if (r->is_file) { /* `pending` lives as long as the response */
-        void *bytes = r->pending.data != NULL ? (void *)r->pending.data : "";
-        return queue(
-            r, r->status, "application/octet-stream", NULL,
-            MHD_create_response_from_buffer(r->pending.size, bytes, MHD_RESPMEM_MUST_COPY));
-    }
+    if (r->file_fd >= 0) return send_file(r);
     return r->answer != NULL                ? http_send_json(r, r->status, steal_ptr(r->answer))
            : r->status == MHD_HTTP_ACCEPTED ? http_send_empty(r, r->status)
                                             : MHD_NO;
@@ -324,6 +330,7 @@ static void completed(void *context, struct MHD_Connection *connection, void **s
     http_body_release(r);
     json_decref(r->refusal);
     if (r->connection != NULL) http_head_awaited(r);
+    fd_closep(&r->file_fd);
     buffer_fini(&r->pending);
     buffer_fini(&r->held[0]);
     buffer_fini(&r->held[1]);

@@ -76,7 +76,7 @@ struct request {
     /* DONE */
     unsigned status;
     json_t *answer; /* owned; NULL with status 0: the connection is closed */
-    bool is_file;   /* the answer is in `pending` */
+    int file_fd;    /* owned; the answer is what is in there; -1 */
     /* STREAMING */
     struct buffer pending; /* owned; events on their way */
     size_t sent;           /* of pending */
@@ -97,8 +97,8 @@ enum MHD_Result http_refuse(struct request *r, const struct error *err);
  * before: the client has hung up, or the server ends. */
 enum MHD_Result http_wait(struct request *r, void (*cancel)(void *), void *operation);
 void http_finish(struct request *r, unsigned status, json_t *answer);
-/* The same with a file's bytes, which are taken over. */
-void http_finish_bytes(struct request *r, struct buffer *bytes);
+/* The same with a file's bytes; the descriptor is taken over. */
+void http_finish_file(struct request *r, int fd);
 
 /* The answer is a stream of events (text/event-stream, WHATWG HTML section 9.2). */
 enum MHD_Result http_stream(struct request *r, void (*cancel)(void *), void *operation);

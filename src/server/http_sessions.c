@@ -2,7 +2,6 @@
 #include "server/http_internal.h"
 
 #include "server/json_body.h"
-#include "tools/base64.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,38 +76,12 @@ void http_session_methods(const char *path, char *out, size_t size) {
 }
 
 /* The bytes of a file as they are. */
-static void on_file(void *context, enum pa_status status, json_t *result) {
-    struct request *r = context;
-    const json_t *text = json_object_get(result, "text"),
-                 *encoded = json_object_get(result, "text_base64");
-    struct buffer bytes = {0};
-    size_t length = json_string_length(encoded), wrong;
-    int done = -1;
-    if (status == PA_OK && encoded != NULL) {
-        bytes.data = malloc(length / 4 * 3 + 3);
-        ptrdiff_t size = bytes.data != NULL
-                             ? base64_decode(json_string_value(encoded), length, bytes.data, &wrong)
-                             : -1;
-        bytes.size = size > 0 ? (size_t)size : 0;
-        done = size >= 0 ? 0 : -1;
-    } else if (status == PA_OK && text != NULL) {
-        done = buffer_append(&bytes, json_string_value(text), json_string_length(text));
-    }
-    if (done == 0) {
-        json_decref(result);
-        http_finish_bytes(r, &bytes);
-    } else {
-        buffer_fini(&bytes);
-        http_finish(r, http_status_of(status), result);
-    }
+static void on_file(void *context, int fd) {
+    http_finish_file(context, fd);
 }
 
-/* The body as a file's value: whatever its bytes are. */
-static json_t *file_of_body(struct request *r, const char *name) {
-    char *encoded = base64_encode(r->body.data, r->body.size);
-    json_t *files = encoded != NULL ? json_pack("{s:{s:s}}", name, "base64", encoded) : NULL;
-    free(encoded);
-    return files;
+static void on_refusal(void *context, enum pa_status status, json_t *result) {
+    http_finish(context, http_status_of(status), result);
 }
 
 /* The parameters: the body's, and what the path says. NULL with `err`. */
@@ -124,35 +97,43 @@ static json_t *parameters_of(struct request *r, const struct session_route *rout
     int result = 0;
     if (place->id[0] != 0)
         result = json_object_set_new(parameters, "session_id", json_string(place->id));
-    if (result == 0 && route->rest && strcmp(route->method, "PUT") == 0)
-        result = json_object_set_new(parameters, "files", file_of_body(r, place->rest));
-    else if (result == 0 && route->rest)
-        result = json_object_set_new(parameters, "path", json_string(place->rest));
     if (result == 0) return parameters;
     error_set(err, PA_INVALID_ARGUMENT, "path: must be UTF-8");
     json_decref(parameters);
     return NULL;
 }
 
+/* A file by its name: bytes, not JSON. */
+static enum MHD_Result file(struct request *r, const char *method, const struct place *place) {
+    static const struct service_callbacks get = {.done = on_refusal, .file = on_file};
+    struct service *service = r->server->service;
+    struct error err = {0};
+    struct service_run *run =
+        strcmp(method, "PUT") == 0
+            ? service_put_file(service, &r->caller, place->id, place->rest, &r->body,
+                               http_run_callbacks(false), r, &err)
+            : service_get_file(service, &r->caller, place->id, place->rest, &get, r, &err);
+    return run != NULL ? http_wait_for_run(r, run, false) : http_refuse(r, &err);
+}
+
 enum MHD_Result http_session(struct request *r, const char *method, const char *path) {
-    static const struct service_callbacks file = {.done = on_file};
     const struct session_route *route = routes;
     struct place place;
     struct error err = {0};
     (void)parse(path, &place); /* http_session_methods() has looked at it */
     while (strcmp(route->method, method) != 0 || !is_at(route, &place))
         route++;
+    if (route->rest) return file(r, method, &place);
     json_t *parameters = parameters_of(r, route, &place, &err);
     if (parameters == NULL) return http_refuse(r, &err);
     bool runs = route->tool == NULL, streams = runs && http_accepts_events(r);
     const char *tool =
         runs ? sessions_runner(r->server->service->sessions, r->caller.name, place.id, &err)
              : route->tool;
-    const struct service_callbacks *callbacks =
-        route->rest && strcmp(method, "GET") == 0 ? &file : http_run_callbacks(streams);
-    struct service_run *run = tool != NULL ? service_start(r->server->service, &r->caller, tool,
-                                                           parameters, callbacks, r, &err)
-                                           : NULL;
+    struct service_run *run = tool != NULL
+                                  ? service_start(r->server->service, &r->caller, tool, parameters,
+                                                  http_run_callbacks(streams), r, &err)
+                                  : NULL;
     json_decref(parameters);
     return run != NULL ? http_wait_for_run(r, run, streams) : http_refuse(r, &err);
 }

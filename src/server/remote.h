@@ -47,8 +47,8 @@ struct remote_callbacks {
     /* What the guest wrote, as it comes; `stream` 0 or 1. NULL: it is kept, for `done`. */
     void (*output)(void *context, int stream, const void *data, size_t size);
     /* Once. The result points to what ends with the call. In the files is all that was written, but
-     * for outputs that went to `output`. */
-    void (*done)(void *context, const struct pa_result *result, const struct result_files *files,
+     * for outputs that went to `output`; they may be taken over. */
+    void (*done)(void *context, const struct pa_result *result, struct result_files *files,
                  const struct remote_outcome *outcome);
 };
 

@@ -32,8 +32,10 @@ struct service {
     struct metrics metrics;
     struct intake intake; /* what is being received */
     struct peers peers;
+    struct work *work;                             /* owned; what would hold up the loop */
     struct sessions *sessions;                     /* owned */
     TAILQ_HEAD(leftover_list, leftover) leftovers; /* folders of cancelled runs */
+    SLIST_HEAD(retired_list, retired) retired;     /* configurations that threads may look at */
     uint64_t started_ns;
 };
 
@@ -64,8 +66,11 @@ struct service_run; /* one under way */
 struct service_callbacks {
     /* What the guest wrote, as it comes. NULL: it stands in the result. */
     void (*output)(void *context, int stream, const void *data, size_t size);
-    /* Once, unless the run was cancelled. Takes over the result; NULL: out of memory. */
+    /* Once, unless the run was cancelled. Takes over the result; NULL: out of memory. A refusal
+     * that could not be told at once comes so, too. */
     void (*done)(void *context, enum pa_status status, json_t *result);
+    /* Of service_get_file(), instead: the file, taken over. */
+    void (*file)(void *context, int fd);
 };
 
 /* Starts a run. `parameters` may be released after the call; `caller` is copied. NULL with `err`.
@@ -74,6 +79,17 @@ struct service_run *service_start(struct service *service, const struct service_
                                   const char *tool, const json_t *parameters,
                                   const struct service_callbacks *callbacks, void *context,
                                   struct error *err);
+/* Puts a file of bytes (taken over where it succeeds) into a session; it ends as session_put_files.
+ */
+struct service_run *service_put_file(struct service *service, const struct service_caller *caller,
+                                     const char *session_id, const char *path, struct buffer *bytes,
+                                     const struct service_callbacks *callbacks, void *context,
+                                     struct error *err);
+/* Opens a file of a session. */
+struct service_run *service_get_file(struct service *service, const struct service_caller *caller,
+                                     const char *session_id, const char *path,
+                                     const struct service_callbacks *callbacks, void *context,
+                                     struct error *err);
 void service_pause(struct service_run *run, bool paused);
 /* Not from within `done`. */
 void service_cancel(struct service_run *run);

@@ -11,36 +11,59 @@
  *     LINE/files/SESSION          /workspace
  *     LINE/files/SESSION.output   /output
  *     LINE/checkpoints/SESSION@N  /workspace of a checkpoint; ends with the interpreters' states
+ * and for all of them
+ *     interpreters/SHA256         that clients handed over
+ *     trash/                      what is being removed
  */
 #ifndef PA_SERVER_SESSIONS_H
 #define PA_SERVER_SESSIONS_H
 
 #include "config/config.h"
 #include "server/remote.h"
+#include "server/work.h"
 #include "tools/tools.h"
 
 #include <jansson.h>
 
 struct sessions;
 struct session;
-struct service_run;
+struct session_op; /* something that a thread is at */
 
 enum { SESSION_ID_BYTES = 25, SESSION_OWNER_BYTES = 64, SESSION_PATH_BYTES = 512 };
 
 /* `dir`: where they are kept; made, and locked against other servers. NULL: a temporary folder that
- * goes with them. `config`, `rules` and `remote` outlive them. NULL with `err`. */
-struct sessions *sessions_new(sd_event *event, struct remote *remote, const struct config *config,
-                              const struct tool_rules *rules, const char *dir, struct error *err);
-/* Ends all of them. Those in a folder that stays are found again, without their interpreters. */
+ * goes with them. `work`, `config`, `rules` and `remote` outlive them. NULL with `err`. */
+struct sessions *sessions_new(sd_event *event, struct work *work, struct remote *remote,
+                              const struct config *config, const struct tool_rules *rules,
+                              const char *dir, struct error *err);
+/* Ends all of them, when no thread is at anything. Those in a folder that stays are found again,
+ * without their interpreters. */
 void sessions_free(struct sessions *sessions);
 
 /* `sessions.dir` of the configuration, or the user's own place. -1 with `err`. */
 int sessions_path(const char *given, char *out, size_t size, struct error *err);
 
+/* Told from the loop: the answer, taken over, or NULL with `err`. */
+typedef void session_answer(void *context, json_t *answer, struct error *err);
+/* The same with a descriptor, or -1. */
+typedef void session_file(void *context, int fd, struct error *err);
+
 /* One of the session_ tools, in the name of `owner`; `parameters` fit its schema. The answer, or
- * NULL with `err`: PA_NOT_FOUND for a session that is not there, not the owner's, or has ended. */
+ * NULL with `err` (PA_NOT_FOUND for a session that is not there, not the owner's, or has ended), or
+ * NULL with `op`: it comes by `done`. */
 json_t *sessions_call(struct sessions *sessions, const char *owner, const struct tool *tool,
-                      const json_t *parameters, struct error *err);
+                      const json_t *parameters, session_answer *done, void *context,
+                      struct session_op **op, struct error *err);
+/* A file of bytes, which are taken over. 0 with `op`; -1 with `err`. */
+int sessions_put_file(struct sessions *sessions, const char *owner, const char *id,
+                      const char *path, struct buffer *bytes, session_answer *done, void *context,
+                      struct session_op **op, struct error *err);
+/* A file, opened to be read. Likewise. */
+int sessions_get_file(struct sessions *sessions, const char *owner, const char *id,
+                      const char *path, session_file *done, void *context, struct session_op **op,
+                      struct error *err);
+/* Nobody waits for it any more: it is done all the same, and told; sessions that it makes end. */
+void sessions_forget(struct session_op *op);
 
 /* A turn on its way. */
 struct session_turn {
@@ -51,23 +74,38 @@ struct session_turn {
     uint64_t free_bytes, free_names; /* of the workspace's quotas */
     bool is_new;                     /* the session was opened for it */
     int input_fd;                    /* owned; the read end of its stdin; -1: that is no stream */
+    int module_fd;                   /* owned; its interpreter; -1: that is no client's */
     char name[32], workspace[SESSION_PATH_BYTES], output[SESSION_PATH_BYTES],
         scope[SESSION_PATH_BYTES];
+    session_answer *done; /* of sessions_enter() */
+    void *context;
 };
 
 /* Begins a turn of the session that `parameters` name, or of a new one. A session is in one turn at
- * a time: PA_OVERLOADED. -1 with `err`: nothing to release. */
+ * a time: PA_OVERLOADED. 0: it can be sent, or with `op`, when `done` has been told so, without an
+ * answer; where that has an `err`, and on -1, there is nothing to release. */
 int sessions_enter(struct sessions *sessions, const char *owner, const struct tool *tool,
-                   const json_t *parameters, struct session_turn *turn, struct error *err);
+                   const json_t *parameters, struct session_turn *turn, session_answer *done,
+                   void *context, struct session_op **op, struct error *err);
 /* What ends it when it is interrupted. */
 void sessions_started(struct session_turn *turn, struct remote_run *run);
 void session_turn_fini(struct session_turn *turn);
 
-/* The turn has ended; `outcome` is NULL where nobody waited for it. Adds to `result` (NULL: nobody
- * waits for it) where the session stands now; takes what is in its /output. The status that the
- * result has then: an interrupted turn is no failure. */
+/* The folder that is /output in its turn. */
+void sessions_output(const struct session *session, char out[SESSION_PATH_BYTES]);
+/* Where a turn has come to. */
+struct session_outcome {
+    uint64_t node;        /* 0: nowhere */
+    bool is_counted;      /* what its /workspace has grown by: */
+    int64_t bytes, names; /* the worker's own count, without what was in /output */
+    unsigned files_lost;  /* descriptors that could not be opened again; its word, too */
+};
+
+/* The turn has ended; its /output is empty again. Adds to `result` (NULL: nobody waits for it)
+ * where the session stands now. The status that the result has then: an interrupted turn is no
+ * failure. */
 enum pa_status sessions_leave(struct session *session, enum pa_status status,
-                              const struct remote_outcome *outcome, json_t *result);
+                              const struct session_outcome *outcome, json_t *result);
 /* Instead of sessions_started(): it was never begun. Releases the turn; a session that was opened
  * for it is no more. */
 void sessions_abandon(struct session_turn *turn);

@@ -20,6 +20,7 @@
 
 enum { IDLE_LOOK_US = 1000000, MAX_META_BYTES = 128 << 20 };
 #define ID_LETTERS "0123456789abcdef"
+#define TRASH "trash"
 
 int sessions_path(const char *given, char *out, size_t size, struct error *err) {
     return state_path(given, "sessions", "sessions.dir", out, size, err);
@@ -43,30 +44,25 @@ unsigned sessions_count(const struct sessions *all) {
     return all->count;
 }
 
-void session_scope(const struct session *session, char out[SESSION_PATH_BYTES]) {
-    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/files", session->all->dir, session->line->id);
-}
-
 void session_folder(const struct session *session, const char *suffix,
                     char out[SESSION_PATH_BYTES]) {
-    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/files/%s%s", session->all->dir,
-                   session->line->id, session->id, suffix);
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/files/%s%s", session->line->id, session->id,
+                   suffix);
 }
 
 void checkpoint_folder(const struct session *session, const struct checkpoint *checkpoint,
                        char out[SESSION_PATH_BYTES]) {
-    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/checkpoints/%s@%s", session->all->dir,
-                   session->line->id, session->id, checkpoint->id);
-}
-
-void session_staging(const struct session *session, char out[SESSION_PATH_BYTES]) {
-    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/checkpoints/%s@put", session->all->dir,
-                   session->line->id, session->id);
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/checkpoints/%s@%s", session->line->id, session->id,
+                   checkpoint->id);
 }
 
 static void meta_path(const struct session *session, char out[SESSION_PATH_BYTES]) {
-    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s/%s.json", session->all->dir, session->line->id,
-                   session->id);
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/%s.json", session->line->id, session->id);
+}
+
+int sessions_open_folder(const struct sessions *all, const char *path, struct error *err) {
+    int fd = openat(all->dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 ? fd : error_set_errno(err, PA_INTERNAL, errno, "open %s/%s", all->dir, path);
 }
 
 struct state *state_make(const struct session *session, uint64_t node) {
@@ -88,51 +84,103 @@ void state_unref(struct sessions *all, struct state *state) {
     free(state);
 }
 
-static void line_unref(struct sessions *all, struct line *line) {
+static void new_name(char *out, size_t size) {
+    uint8_t bytes[(SESSION_ID_BYTES - 1) / 2];
+    randombytes_buf(bytes, sizeof bytes);
+    (void)sodium_bin2hex(out, size, bytes, sizeof bytes);
+}
+
+/* What is being removed. */
+struct removal {
+    struct work_job job;
+    int dir_fd; /* of all sessions */
     char path[SESSION_PATH_BYTES];
+};
+
+static void remove_act(struct work_job *job) {
+    const struct removal *removal = (const struct removal *)job;
+    if (unlinkat(removal->dir_fd, removal->path, 0) != 0 && errno != ENOENT)
+        folder_remove(removal->dir_fd, removal->path);
+}
+
+static void remove_done(struct work_job *job) {
+    free(job);
+}
+
+static void remove_in_thread(struct sessions *all, const char *path, const char *tenant) {
+    struct error err = {0};
+    struct removal *removal = calloc(1, sizeof *removal);
+    if (removal != NULL) {
+        *removal =
+            (struct removal){.job = {.kind = WORK_REMOVAL, .act = remove_act, .done = remove_done},
+                             .dir_fd = all->dir_fd};
+        (void)snprintf(removal->path, sizeof removal->path, "%s", path);
+        (void)snprintf(removal->job.tenant, sizeof removal->job.tenant, "%s", tenant);
+        if (work_submit(all->work, &removal->job, &err) == 0) return;
+        free(removal);
+    }
+    /* It stays in the trash until the next server. */
+    log_event(LOG_ERROR, "sessions", "a folder is not removed", {"path", path, 0},
+              {"error", err.text, 0});
+}
+
+void sessions_discard(struct sessions *all, const char *path, const char *tenant) {
+    char id[SESSION_ID_BYTES], trash[SESSION_PATH_BYTES];
+    new_name(id, sizeof id);
+    (void)snprintf(trash, sizeof trash, TRASH "/%s", id);
+    if (renameat(all->dir_fd, path, all->dir_fd, trash) == 0)
+        remove_in_thread(all, trash, tenant);
+    else if (errno != ENOENT)
+        log_event(LOG_ERROR, "sessions", "a folder cannot be taken away", {"path", path, 0},
+                  {"error", strerror(errno), 0});
+}
+
+/* Of a former server. */
+static void empty_trash(struct sessions *all) {
+    char path[SESSION_PATH_BYTES];
+    struct dirent **entries = NULL;
+    int count = scandirat(all->dir_fd, TRASH, &entries, NULL, NULL);
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(path, sizeof path, TRASH "/%.200s", entries[i]->d_name);
+        if (entries[i]->d_name[0] != '.') remove_in_thread(all, path, "");
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+static void line_unref(struct sessions *all, struct line *line, const char *tenant) {
     if (line == NULL || --line->references > 0) return;
-    (void)snprintf(path, sizeof path, "%s/%s", all->dir, line->id);
-    folder_remove(AT_FDCWD, path);
+    sessions_discard(all, line->id, tenant);
     free(line);
 }
 
-static int make_folder(const char *path, struct error *err) {
-    if (mkdir(path, 0700) == 0 || errno == EEXIST) return 0;
-    return error_set_errno(err, PA_INTERNAL, errno, "make %s", path);
+static int make_folder(const struct sessions *all, const char *path, struct error *err) {
+    if (mkdirat(all->dir_fd, path, 0700) == 0 || errno == EEXIST) return 0;
+    return error_set_errno(err, PA_INTERNAL, errno, "make %s/%s", all->dir, path);
 }
 
-static int make_folders(const struct session *session, struct error *err) {
+int session_make_folders(const struct session *session, struct error *err) {
     static const char *const suffixes[] = {"", ".output"};
     static const char *const parts[] = {"", "/files", "/checkpoints"};
     char path[SESSION_PATH_BYTES];
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        (void)snprintf(path, sizeof path, "%s/%s%s", session->all->dir, session->line->id,
-                       parts[i]);
-        if (make_folder(path, err) != 0) return -1;
+        (void)snprintf(path, sizeof path, "%s%s", session->line->id, parts[i]);
+        if (make_folder(session->all, path, err) != 0) return -1;
     }
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
         session_folder(session, suffixes[i], path);
-        if (make_folder(path, err) != 0) return -1;
+        if (make_folder(session->all, path, err) != 0) return -1;
     }
     return 0;
 }
 
-static void new_id(char id[SESSION_ID_BYTES]) {
-    uint8_t bytes[(SESSION_ID_BYTES - 1) / 2];
-    randombytes_buf(bytes, sizeof bytes);
-    (void)sodium_bin2hex(id, SESSION_ID_BYTES, bytes, sizeof bytes);
-}
-
-static int make_room(struct sessions *all, struct error *err) {
-    struct session *session;
-    if (all->count < all->config->sessions_max) return 0;
-    TAILQ_FOREACH(session, &all->list, link) {
-        if (session->busy) continue;
-        session_end(session, "others needed its place (sessions.max); it was the oldest idle one");
-        return 0;
-    }
-    return error_set(err, PA_OVERLOADED, "all %u sessions are in a turn; retry in 1000 ms",
-                     all->count);
+int session_staging(const struct session *session, const char *suffix, char out[SESSION_PATH_BYTES],
+                    struct error *err) {
+    (void)snprintf(out, SESSION_PATH_BYTES, "%s/checkpoints/%s@%s", session->line->id, session->id,
+                   suffix);
+    if (make_folder(session->all, out, err) != 0) return -1;
+    folder_empty(session->all->dir_fd, out); /* of a server that was killed */
+    return sessions_open_folder(session->all, out, err);
 }
 
 /* With an id and a line, but without folders. */
@@ -155,8 +203,7 @@ static struct session *new_session(struct sessions *all, const char *id, struct 
 struct session *session_make(struct sessions *all, const char *owner, const struct tool *tool,
                              struct session *parent, struct error *err) {
     char id[SESSION_ID_BYTES];
-    if (make_room(all, err) != 0) return NULL;
-    new_id(id);
+    new_name(id, sizeof id);
     struct line *line = parent != NULL ? parent->line : calloc(1, sizeof *line);
     if (line != NULL && parent == NULL) memcpy(line->id, id, sizeof line->id);
     struct session *session = line != NULL ? new_session(all, id, line) : NULL;
@@ -166,31 +213,34 @@ struct session *session_make(struct sessions *all, const char *owner, const stru
         return NULL;
     }
     session->tool = tool;
-    session->usage.known = true; /* it is empty */
     (void)snprintf(session->owner, sizeof session->owner, "%s", owner);
     if (parent != NULL) memcpy(session->parent, parent->id, sizeof session->parent);
-    if (make_folders(session, err) == 0) return session;
-    session_end(session, NULL);
-    return NULL;
+    session->used.known = true; /* there is nothing yet */
+    return session;
 }
 
-int session_save(const struct session *session, struct error *err) {
+int session_save(const struct session *session, const char *digest, struct error *err) {
     char path[SESSION_PATH_BYTES], partial[SESSION_PATH_BYTES + 8];
+    int dir = session->all->dir_fd;
     if (session->all->is_temporary) return 0;
     json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:O}", "owner", session->owner, "tool",
                             session->tool->name, "parent", session->parent, "created",
                             (json_int_t)session->created_s, "parameters", session->parameters);
+    if (all != NULL && digest != NULL)
+        (void)json_object_set_new(all, "module", json_string(digest));
     meta_path(session, path);
     (void)snprintf(partial, sizeof partial, "%s.new", path);
     char *text = all != NULL ? json_text(all, JSON_INDENT(1)) : NULL;
     json_decref(all);
     if (text == NULL) return error_set(err, PA_INTERNAL, "a session: out of memory");
-    _cleanup_(fd_closep) int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    _cleanup_(fd_closep) int fd =
+        openat(dir, partial, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     int result = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
     free(text);
-    if (result == 0 && (fsync(fd) != 0 || rename(partial, path) != 0)) result = -errno;
-    if (result != 0 && fd >= 0) (void)unlink(partial);
-    return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "write %s", path);
+    if (result == 0 && (fsync(fd) != 0 || renameat(dir, partial, dir, path) != 0)) result = -errno;
+    if (result == 0) return 0;
+    if (fd >= 0) (void)unlinkat(dir, partial, 0);
+    return error_set_errno(err, PA_INTERNAL, -result, "write %s/%s", session->all->dir, path);
 }
 
 void session_touch(struct session *session) {
@@ -207,7 +257,6 @@ bool session_interrupt(struct session *session) {
 }
 
 struct checkpoint *checkpoint_make(struct session *session, struct error *err) {
-    char path[SESSION_PATH_BYTES];
     struct checkpoint *checkpoint = calloc(1, sizeof *checkpoint);
     if (checkpoint == NULL) {
         error_set(err, PA_INTERNAL, "a checkpoint: out of memory");
@@ -216,23 +265,19 @@ struct checkpoint *checkpoint_make(struct session *session, struct error *err) {
     checkpoint->created_s = time(NULL);
     checkpoint->turns = session->turns;
     (void)snprintf(checkpoint->id, sizeof checkpoint->id, "c%u", ++session->last_checkpoint);
-    checkpoint_folder(session, checkpoint, path);
-    if (make_folder(path, err) != 0) {
-        free(checkpoint);
-        return NULL;
-    }
     checkpoint->state = state_ref(session->state);
-    TAILQ_INSERT_TAIL(&session->checkpoints, checkpoint, link);
-    session->checkpoint_count++;
     return checkpoint;
 }
 
-void checkpoint_end(struct session *session, struct checkpoint *checkpoint) {
+void checkpoint_add(struct session *session, struct checkpoint *checkpoint) {
+    TAILQ_INSERT_TAIL(&session->checkpoints, checkpoint, link);
+    session->checkpoint_count++;
+}
+
+void checkpoint_free(struct session *session, struct checkpoint *checkpoint, bool discarded) {
     char path[SESSION_PATH_BYTES];
     checkpoint_folder(session, checkpoint, path);
-    folder_remove(AT_FDCWD, path);
-    TAILQ_REMOVE(&session->checkpoints, checkpoint, link);
-    session->checkpoint_count--;
+    if (discarded) sessions_discard(session->all, path, session->owner);
     state_unref(session->all, checkpoint->state);
     free(checkpoint);
 }
@@ -244,12 +289,15 @@ static void remember_end(const struct session *session, const char *why) {
     (void)snprintf(ended->why, sizeof ended->why, "%s", why);
 }
 
-/* Forgets it; its files stay. */
-static void release(struct session *session) {
+/* Forgets it; its files stay, and those of checkpoints unless they are `discarded`. */
+static void release(struct session *session, bool discarded) {
     struct sessions *all = session->all;
     struct checkpoint *checkpoint;
-    while ((checkpoint = TAILQ_FIRST(&session->checkpoints)) != NULL)
-        checkpoint_end(session, checkpoint);
+    while ((checkpoint = TAILQ_FIRST(&session->checkpoints)) != NULL) {
+        TAILQ_REMOVE(&session->checkpoints, checkpoint, link);
+        checkpoint_free(session, checkpoint, discarded);
+    }
+    if (session->look != NULL) sessions_forget(session->look);
     state_unref(all, session->state);
     fd_closep(&session->input_fd);
     json_decref(session->parameters);
@@ -259,23 +307,34 @@ static void release(struct session *session) {
 }
 
 void session_end(struct session *session, const char *why) {
-    char path[SESSION_PATH_BYTES];
+    char path[SESSION_PATH_BYTES], tenant[SESSION_OWNER_BYTES];
     struct sessions *all = session->all;
     struct line *line = session->line;
-    if (session->run != NULL) {
+    struct module *module = session->module;
+    if (session->at != SESSION_IDLE) {
         session->ending = true;
         (void)session_interrupt(session);
         return;
     }
     if (why != NULL) remember_end(session, why);
     meta_path(session, path);
-    (void)unlink(path);
+    (void)unlinkat(all->dir_fd, path, 0);
     session_folder(session, "", path);
-    if (access(path, F_OK) == 0) folder_remove(AT_FDCWD, path);
+    sessions_discard(all, path, session->owner);
     session_folder(session, ".output", path);
-    if (access(path, F_OK) == 0) folder_remove(AT_FDCWD, path);
-    release(session);
-    line_unref(all, line);
+    sessions_discard(all, path, session->owner);
+    memcpy(tenant, session->owner, sizeof tenant);
+    release(session, true);
+    module_unref(all, module);
+    line_unref(all, line, tenant);
+}
+
+void session_rest(struct session *session) {
+    session->at = SESSION_IDLE;
+    session->run = NULL;
+    session->reserved_bytes = 0;
+    fd_closep(&session->input_fd);
+    if (session->ending) session_end(session, "it was closed");
 }
 
 /* Those that nobody has used for too long. */
@@ -287,7 +346,7 @@ static int on_idle(sd_event_source *source, uint64_t now_us, void *context) {
     for (session = TAILQ_FIRST(&all->list); session != NULL; session = next) {
         next = TAILQ_NEXT(session, link);
         if (now_ns - session->used_ns < most_ns) break;
-        if (session->busy) continue;
+        if (session->at != SESSION_IDLE) continue;
         (void)snprintf(why, sizeof why, "it was idle for %llu s (sessions.idle_seconds)",
                        (unsigned long long)all->config->sessions_idle_seconds);
         session_end(session, why);
@@ -302,8 +361,7 @@ static bool is_id(const char *text, size_t length) {
 }
 
 /* One of a former server. False if it is none, or cannot be used. */
-static bool restore(struct sessions *all, const char *line_path, const char *name,
-                    struct line *line) {
+static bool restore(struct sessions *all, const char *name, struct line *line) {
     char path[SESSION_PATH_BYTES + NAME_MAX + 2], id[SESSION_ID_BYTES];
     struct buffer bytes = {0};
     struct error err = {0};
@@ -311,8 +369,9 @@ static bool restore(struct sessions *all, const char *line_path, const char *nam
     if (dot == NULL || strcmp(dot, ".json") != 0 || !is_id(name, (size_t)(dot - name)))
         return false;
     (void)snprintf(id, sizeof id, "%.*s", SESSION_ID_BYTES - 1, name);
-    (void)snprintf(path, sizeof path, "%s/%s", line_path, name);
-    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    (void)snprintf(path, sizeof path, "%s/%s", line->id, name);
+    _cleanup_(fd_closep) int fd =
+        openat(all->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     json_t *meta = fd >= 0 && buffer_read_fd(&bytes, fd, MAX_META_BYTES) == 0
                        ? json_loadb((const char *)bytes.data, bytes.size, 0, NULL)
                        : NULL;
@@ -333,7 +392,8 @@ static bool restore(struct sessions *all, const char *line_path, const char *nam
         session->created_s = (time_t)json_integer_value(json_object_get(meta, "created"));
         (void)snprintf(session->owner, sizeof session->owner, "%s", owner);
         (void)snprintf(session->parent, sizeof session->parent, "%s", parent);
-        if (make_folders(session, &err) != 0)
+        session->module = module_restore(all, json_string_value(json_object_get(meta, "module")));
+        if (session_make_folders(session, &err) != 0)
             log_event(LOG_ERROR, "sessions", "a session is not whole", {"error", err.text, 0});
     }
     json_decref(meta);
@@ -342,27 +402,26 @@ static bool restore(struct sessions *all, const char *line_path, const char *nam
 
 /* A line of descent; what is of no use is removed. */
 static void restore_line(struct sessions *all, const char *id) {
-    char path[SESSION_PATH_BYTES], checkpoints[SESSION_PATH_BYTES + 16];
+    char checkpoints[SESSION_PATH_BYTES];
     struct dirent **entries = NULL;
     struct line *line = calloc(1, sizeof *line);
     if (line == NULL) return;
     line->references = 1;
     (void)snprintf(line->id, sizeof line->id, "%s", id);
-    (void)snprintf(path, sizeof path, "%s/%s", all->dir, id);
-    (void)snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", path);
-    if (access(checkpoints, F_OK) == 0) folder_empty(AT_FDCWD, checkpoints);
-    int count = scandir(path, &entries, NULL, alphasort);
+    (void)snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", id);
+    sessions_discard(all, checkpoints, "");
+    int count = scandirat(all->dir_fd, id, &entries, NULL, alphasort);
     for (int i = 0; i < count; i++) {
-        (void)restore(all, path, entries[i]->d_name, line);
+        (void)restore(all, entries[i]->d_name, line);
         free(entries[i]);
     }
     free(entries);
-    line_unref(all, line);
+    line_unref(all, line, "");
 }
 
 static void restore_all(struct sessions *all) {
     struct dirent **entries = NULL;
-    int count = scandir(all->dir, &entries, NULL, alphasort);
+    int count = scandirat(all->dir_fd, ".", &entries, NULL, alphasort);
     for (int i = 0; i < count; i++) {
         const char *name = entries[i]->d_name;
         if (is_id(name, strlen(name))) restore_line(all, name);
@@ -377,7 +436,8 @@ static int make_dir(const char *dir, struct error *err) {
     for (const char *slash = strchr(dir + 1, '/');; slash = strchr(slash + 1, '/')) {
         (void)snprintf(path, sizeof path, "%.*s",
                        slash != NULL ? (int)(slash - dir) : (int)strlen(dir), dir);
-        if (make_folder(path, err) != 0) return -1;
+        if (mkdir(path, 0700) != 0 && errno != EEXIST)
+            return error_set_errno(err, PA_INTERNAL, errno, "make %s", path);
         if (slash == NULL) return 0;
     }
 }
@@ -393,9 +453,9 @@ static int open_dir(struct sessions *all, const char *dir, struct error *err) {
         return error_set_errno(err, PA_INTERNAL, errno, "make %s", all->dir);
     if (dir != NULL && make_dir(dir, err) != 0) return -1;
     all->is_temporary = dir == NULL;
-    all->lock_fd = open(all->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (all->lock_fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "open %s", all->dir);
-    if (flock(all->lock_fd, LOCK_EX | LOCK_NB) == 0) return 0;
+    all->dir_fd = open(all->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (all->dir_fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "open %s", all->dir);
+    if (flock(all->dir_fd, LOCK_EX | LOCK_NB) == 0) return 0;
     return errno == EWOULDBLOCK
                ? error_set(
                      err, PA_INVALID_ARGUMENT,
@@ -405,21 +465,29 @@ static int open_dir(struct sessions *all, const char *dir, struct error *err) {
                : error_set_errno(err, PA_INTERNAL, errno, "lock %s", all->dir);
 }
 
-struct sessions *sessions_new(sd_event *event, struct remote *remote, const struct config *config,
-                              const struct tool_rules *rules, const char *dir, struct error *err) {
+struct sessions *sessions_new(sd_event *event, struct work *work, struct remote *remote,
+                              const struct config *config, const struct tool_rules *rules,
+                              const char *dir, struct error *err) {
     struct sessions *all = calloc(1, sizeof *all);
     if (all == NULL) {
         error_set(err, PA_INTERNAL, "sessions: out of memory");
         return NULL;
     }
-    *all = (struct sessions){
-        .event = event, .remote = remote, .config = config, .rules = rules, .lock_fd = -1};
+    *all = (struct sessions){.event = event,
+                             .work = work,
+                             .remote = remote,
+                             .config = config,
+                             .rules = rules,
+                             .dir_fd = -1};
     TAILQ_INIT(&all->list);
-    if (open_dir(all, dir, err) == 0) {
+    TAILQ_INIT(&all->modules);
+    if (open_dir(all, dir, err) == 0 && make_folder(all, TRASH, err) == 0) {
         int result = sd_event_add_time_relative(event, &all->idle, CLOCK_MONOTONIC, IDLE_LOOK_US,
                                                 IDLE_LOOK_US, on_idle, all);
         if (result >= 0) {
+            empty_trash(all);
             if (!all->is_temporary) restore_all(all);
+            modules_tidy(all);
             return all;
         }
         error_set_errno(err, PA_INTERNAL, -result, "sessions: watch the time");
@@ -433,16 +501,16 @@ void sessions_free(struct sessions *all) {
     if (all == NULL) return;
     while ((session = TAILQ_FIRST(&all->list)) != NULL) {
         struct line *line = session->line;
-        session->run = NULL; /* it ends with the connection */
-        if (all->is_temporary) {
-            session_end(session, NULL);
-        } else {
-            release(session);
-            if (--line->references == 0) free(line);
-        }
+        release(session, false); /* checkpoints end with the next server's start */
+        if (--line->references == 0) free(line);
+    }
+    struct module *module;
+    while ((module = TAILQ_FIRST(&all->modules)) != NULL) {
+        TAILQ_REMOVE(&all->modules, module, link);
+        free(module);
     }
     sd_event_source_disable_unref(all->idle);
-    fd_closep(&all->lock_fd);
-    if (all->is_temporary && all->dir[0] != 0) (void)rmdir(all->dir);
+    if (all->is_temporary && all->dir_fd >= 0) folder_remove(AT_FDCWD, all->dir);
+    fd_closep(&all->dir_fd);
     free(all);
 }

@@ -25,6 +25,8 @@ struct lane {
 
 struct work {
     sd_event *event; /* owned reference */
+    void (*idle)(void *context);
+    void *context;
     sd_event_source *wake;
     int wake_fd; /* owned; eventfd: there are jobs to be told */
     pthread_t threads[WORK_THREADS];
@@ -103,6 +105,7 @@ static void tell(struct work *work) {
         work->count--;
         job->done(job);
     }
+    if (work->count == 0 && work->idle != NULL) work->idle(work->context);
 }
 
 static int on_wake(sd_event_source *source, int fd, uint32_t events, void *context) {
@@ -113,13 +116,16 @@ static int on_wake(sd_event_source *source, int fd, uint32_t events, void *conte
     return 0;
 }
 
-struct work *work_new(sd_event *event, struct error *err) {
+struct work *work_new(sd_event *event, void (*idle)(void *context), void *context,
+                      struct error *err) {
     struct work *work = calloc(1, sizeof *work);
     if (work == NULL) {
         error_set(err, PA_INTERNAL, "threads: out of memory");
         return NULL;
     }
     *work = (struct work){.event = sd_event_ref(event),
+                          .idle = idle,
+                          .context = context,
                           .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     TAILQ_INIT(&work->lanes);
     STAILQ_INIT(&work->ended);
@@ -189,13 +195,17 @@ unsigned work_count(const struct work *work) {
     return work->count;
 }
 
-void work_free(struct work *work) {
-    if (work == NULL) return;
-    while (work->count > 0) { /* what is told may have more to do */
+void work_finish(struct work *work) {
+    while (work != NULL && work->count > 0) { /* what is told may have more to do */
         struct pollfd ready = {.fd = work->wake_fd, .events = POLLIN};
         (void)poll(&ready, 1, -1);
         tell(work);
     }
+}
+
+void work_free(struct work *work) {
+    if (work == NULL) return;
+    work_finish(work);
     (void)pthread_mutex_lock(&work->lock);
     work->ending = true;
     (void)pthread_cond_broadcast(&work->changed);

@@ -33,9 +33,14 @@ struct work_job {
 
 struct work;
 
-/* `event` is referenced. Threads are started by the first job. NULL with `err`. */
-struct work *work_new(sd_event *event, struct error *err);
-/* Does what is waiting, tells it, and ends the threads. */
+/* `event` is referenced. Threads are started by the first job. `idle` (may be NULL) is told in the
+ * loop when no job is left. NULL with `err`. */
+struct work *work_new(sd_event *event, void (*idle)(void *context), void *context,
+                      struct error *err);
+/* Waits for what is under way and what that submits, and tells it: for the end only. Of NULL, too.
+ */
+void work_finish(struct work *work);
+/* The same, and ends the threads. */
 void work_free(struct work *work);
 
 /* Only the four fields above the link count. -1 with `err`: PA_OVERLOADED where the tenant has

@@ -142,12 +142,13 @@ json_t *folder_list(int dir) {
 }
 
 struct usage {
-    uint64_t bytes, names;
+    uint64_t bytes, names, most;
 };
 
 static int count_one(void *context, const struct folder_place *place, const struct stat *st) {
     struct usage *usage = context;
     (void)place;
+    if (usage->names >= usage->most) return -E2BIG;
     usage->names++;
     uint64_t bytes = wasi_disk_bytes(st->st_mode, (uint64_t)st->st_size);
     /* A file of several names is one: each has its part of it. */
@@ -155,8 +156,8 @@ static int count_one(void *context, const struct folder_place *place, const stru
     return 0;
 }
 
-int folder_usage(int dir, uint64_t *bytes, uint64_t *names) {
-    struct usage usage = {0};
+int folder_usage(int dir, uint64_t most, uint64_t *bytes, uint64_t *names) {
+    struct usage usage = {.most = most};
     int result = folder_walk(dir, -1, count_one, &usage);
     *bytes = usage.bytes;
     *names = usage.names;

@@ -64,10 +64,10 @@ int folder_walk(int dir, int to, folder_visit *visit, void *context);
 /* [{"path", "bytes", "modified"}] of the files, in order; NULL when memory runs out. */
 json_t *folder_list(int dir);
 
-/* What it takes of a quota (wasi_disk_bytes()), and how many names there are. -ELOOP where folders
- * lie deeper in each other than FOLDER_MAX_DEPTH, or another negative errno: what was counted until
- * then. */
-int folder_usage(int dir, uint64_t *bytes, uint64_t *names);
+/* What it takes of a quota (wasi_disk_bytes()), and how many names there are. -E2BIG: more than
+ * `most` names; -ELOOP where folders lie deeper in each other than FOLDER_MAX_DEPTH; or another
+ * negative errno: what was counted until then. */
+int folder_usage(int dir, uint64_t most, uint64_t *bytes, uint64_t *names);
 
 /* Whether there is surely nothing in it, by one look; false of a folder that was so full once that
  * looking takes long. */

@@ -14,6 +14,7 @@ struct result_files {
     int answer;     /* owned; what an interpreter's bootstrap says in the end; -1: nothing */
     uint64_t limit_bytes; /* of each output */
 };
+#define RESULT_NO_FILES ((struct result_files){.outputs = {-1, -1}, .answer = -1})
 /* Files in memory, for a run whose output is limited (0: not at all, but to what is read into a
  * result). -1 with `err`: nothing to release. */
 int result_files_open(struct result_files *files, bool merged, bool answers, uint64_t limit_bytes,

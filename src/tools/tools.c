@@ -17,6 +17,7 @@
 #include "session_put_files_schema.h"
 #include "session_rollback_schema.h"
 #include "base/cleanup.h"
+#include "supervisor/socket.h"
 #include "tools/base64.h"
 #include "tools/compile.h"
 #include "tools/registry.h"
@@ -338,6 +339,12 @@ static int take_interpreter(struct tool_call *call, const json_t *parameters, st
                                         "interpreter"};
     const struct language *language = call->tool->language;
     const char *name = text_of(parameters, names[2]);
+    if (call->turn != NULL && call->turn->module_fd >= 0) {
+        call->module_fd = fcntl(call->turn->module_fd, F_DUPFD_CLOEXEC, 3);
+        return call->module_fd < 0
+                   ? error_set_errno(err, PA_INTERNAL, errno, "the session's interpreter")
+                   : use_unknown(call, err);
+    }
     bool other = text_of(parameters, names[0]) != NULL || text_of(parameters, names[1]) != NULL;
     const struct interpreter *known =
         name != NULL && !other ? interpreters_find(&call->rules->interpreters, name) : NULL;
@@ -492,6 +499,15 @@ json_t *tool_answer(const struct tool *tool, const json_t *parameters,
                     const struct tool_rules *rules, struct error *err) {
     if (schema_check(rules->schemas[tool - tools], parameters, "", err) != 0) return NULL;
     return tool->answer(parameters, rules, err);
+}
+
+int tool_call_settle(struct tool_call *call, struct error *err) {
+    if (call->module.size == 0) return 0;
+    call->module_fd = socket_module_fd(NULL, call->module.data, call->module.size);
+    if (call->module_fd < 0)
+        return error_set_errno(err, PA_INTERNAL, errno, "a place for the module");
+    buffer_fini(&call->module);
+    return 0;
 }
 
 void tool_call_fini(struct tool_call *call) {

@@ -65,7 +65,8 @@ void tool_rules_fini(struct tool_rules *rules);
 struct tool_turn {
     const char *workspace, *output; /* host folders */
     const char *name;
-    bool fresh; /* the interpreter's first */
+    int module_fd; /* an interpreter that a client handed over; -1: what the parameters say */
+    bool fresh;    /* the interpreter's first */
 };
 
 /* A call on its way to a sandbox. */
@@ -104,6 +105,8 @@ int tool_call_init(struct tool_call *call, const char *name, const json_t *param
 int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *parameters,
                         const struct tool_rules *rules, const struct tool_turn *turn,
                         struct error *err);
+/* Puts a module's bytes where they can be handed on at once: behind `module_fd`. -1 with `err`. */
+int tool_call_settle(struct tool_call *call, struct error *err);
 void tool_call_fini(struct tool_call *call);
 /* For a tool that answers at once. NULL with `err`. */
 json_t *tool_answer(const struct tool *tool, const json_t *parameters,

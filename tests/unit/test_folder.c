@@ -108,9 +108,9 @@ static void test_files_come_all_or_none(void **state) {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         assert_int_equal(fill(&p, &how, refused[i]), -1);
         assert_true(holds(&p, "a", "one"));
-        assert_int_equal(folder_usage(p.dir, &bytes, &names), 0);
+        assert_int_equal(folder_usage(p.dir, UINT64_MAX, &bytes, &names), 0);
         assert_int_equal(names, 5); /* with "link" and "up" */
-        assert_true(folder_usage(how.staging, &bytes, &names) == 0 && names == 0);
+        assert_true(folder_usage(how.staging, UINT64_MAX, &bytes, &names) == 0 && names == 0);
     }
     assert_int_equal(fill(&p, &how, "{\"a\": \"longer\", \"d/b\": \"\"}"), 0);
     assert_int_equal(how.bytes, -4096);
@@ -150,7 +150,8 @@ static void test_the_deepest_path(void **state) {
         (void)strcat(path, "a/");
     (void)strcat(path, "a");
     assert_int_equal(put(&p, path, "text", false), PA_OK);
-    assert_int_equal(folder_usage(p.dir, &bytes, &names), 0); /* is one that can be counted */
+    assert_int_equal(folder_usage(p.dir, UINT64_MAX, &bytes, &names),
+                     0); /* is one that can be counted */
     assert_int_equal(bytes % 4096, 0);
     assert_int_equal(names, FOLDER_MAX_DEPTH + 1 + 2);
     (void)strcat(path, "/a");
@@ -173,7 +174,7 @@ static void test_writing_and_reading(void **state) {
     buffer_fini(&bytes);
     assert_int_equal(folder_read(p.dir, "d/e/f", 4, &bytes, &err), -1);
     assert_int_equal(err.code, PA_INVALID_ARGUMENT);
-    assert_int_equal(folder_usage(p.dir, &size, &names), 0);
+    assert_int_equal(folder_usage(p.dir, UINT64_MAX, &size, &names), 0);
     assert_int_equal(size, 5 * 4096);
     assert_int_equal(names, 5); /* d, e, f and the links */
     end(&p);
@@ -226,7 +227,7 @@ static void test_a_file_of_several_names_is_copied_once(void **state) {
     assert_int_equal(put(&p, "d/f", "text", false), PA_OK);
     assert_int_equal(linkat(p.dir, "d/f", p.dir, "a", 0), 0);
     assert_int_equal(linkat(p.dir, "d/f", p.dir, "d/g", 0), 0);
-    assert_int_equal(folder_usage(p.dir, &bytes, &names), 0);
+    assert_int_equal(folder_usage(p.dir, UINT64_MAX, &bytes, &names), 0);
     assert_int_equal(bytes / 4096, 3); /* the folder, the file, the links of the place */
     assert_int_equal(mkdirat(p.dir, "../copy", 0700), 0);
     int to = openat(p.dir, "../copy", O_RDONLY | O_DIRECTORY);
@@ -235,7 +236,7 @@ static void test_a_file_of_several_names_is_copied_once(void **state) {
     assert_int_equal(fstatat(to, "a", &other, 0), 0);
     assert_int_equal(st.st_nlink, 3);
     assert_int_equal(st.st_ino, other.st_ino);
-    assert_int_equal(folder_usage(to, &copied, &copied_names), 0);
+    assert_int_equal(folder_usage(to, UINT64_MAX, &copied, &copied_names), 0);
     assert_true(copied == bytes && copied_names == names);
     (void)close(to);
     end(&p);
@@ -270,14 +271,14 @@ static void test_no_depth_is_too_much(void **state) {
         bool fits = levels[i] <= FOLDER_MAX_DEPTH;
         dig(p.dir, levels[i], name);
         dig(p.dir, 1, "0"); /* a name that emptying might want */
-        assert_int_equal(folder_usage(p.dir, &bytes, &names), fits ? 0 : -ELOOP);
+        assert_int_equal(folder_usage(p.dir, UINT64_MAX, &bytes, &names), fits ? 0 : -ELOOP);
         if (fits) assert_int_equal(names, 2 * (levels[i] + 1) + 2);
         assert_int_equal(mkdirat(p.dir, "../copy", 0700), 0);
         int to = openat(p.dir, "../copy", O_RDONLY | O_DIRECTORY);
         assert_int_equal(folder_copy(p.dir, to, &err), fits ? 0 : -1); /* never a part */
         if (fits) {
             uint64_t copied, copied_names;
-            assert_int_equal(folder_usage(to, &copied, &copied_names), 0);
+            assert_int_equal(folder_usage(to, UINT64_MAX, &copied, &copied_names), 0);
             assert_true(copied == bytes && copied_names == names);
         } else {
             assert_non_null(strstr(err.text, "folders in each other"));
@@ -301,7 +302,7 @@ static void test_moves(void **state) {
     int to = openat(p.dir, "../other", O_RDONLY | O_DIRECTORY);
     assert_int_equal(folder_move(p.dir, to, &err), 0);
     assert_int_equal(fstatat(to, "d/f", &st, 0), 0);
-    assert_int_equal(folder_usage(p.dir, &bytes, &names), 0);
+    assert_int_equal(folder_usage(p.dir, UINT64_MAX, &bytes, &names), 0);
     assert_int_equal(names, 0);
     (void)close(to);
     end(&p);

@@ -129,8 +129,8 @@ static void test_runs_that_are_compiled_take_room(void **state) {
 }
 
 static void test_shares_by_name(void **state) {
-    static const struct config_tenant named[] = {{(char *)"ci", 2, 3},
-                                                 {(char *)"anonymous", 16, 0}};
+    static const struct config_tenant named[] = {{.name = (char *)"ci", .running = 2, .queued = 3},
+                                                 {.name = (char *)"anonymous", .running = 16}};
     struct bench *b = *state;
     struct error err = {0};
     b->supervisor.config = (struct supervisor_config){.max_running = 16,

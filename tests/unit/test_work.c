@@ -47,7 +47,7 @@ static struct work *start(sd_event **event) {
     struct error err = {0};
     told = 0;
     assert_true(sd_event_new(event) >= 0);
-    struct work *work = work_new(*event, &err);
+    struct work *work = work_new(*event, NULL, NULL, &err);
     assert_non_null(work);
     return work;
 }

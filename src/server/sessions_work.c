@@ -1,0 +1,613 @@
+/* What takes long with sessions' files, and is done in threads. Each operation has a beginning in
+ * the loop, a part in a thread that looks at nothing that changes meanwhile, and an end in the
+ * loop, or something that undoes the beginning. */
+#include "server/sessions_internal.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "tools/result.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CHECKPOINTS = 32, MAX_FILE_BYTES = 32 << 20 };
+
+struct session_op {
+    struct work_job job;
+    struct sessions *all;
+    struct session *session; /* AT_WORK for it; NULL: none is, and it may end meanwhile */
+    char id[SESSION_ID_BYTES], folder[SESSION_PATH_BYTES], staging[SESSION_PATH_BYTES];
+    struct session_client client;
+    bool forgotten;
+    int (*act)(struct session_op *op, struct error *err); /* in the thread */
+    /* In the loop. NULL: there is no answer, or with `err`, it failed after all. */
+    json_t *(*end)(struct session_op *op, struct error *err);
+    void (*undo)(struct session_op *op);
+    json_t *files;        /* owned; to be put */
+    char *path;           /* owned; of the one file to be read or put */
+    struct buffer bytes;  /* owned; of that */
+    json_t *probe;        /* owned; parameters of a turn, to see whether one can be run */
+    struct config config; /* views */
+    struct tool_rules rules;
+    struct session **copies; /* owned; `count` */
+    unsigned count;
+    struct checkpoint *checkpoint;
+    bool is_new;          /* the session */
+    json_t *interpreter;  /* owned; in base64 */
+    struct module module; /* as which it was stored */
+    struct folder_put put;
+    struct used used; /* of the workspace */
+    json_t *answer;   /* owned */
+    int fd;           /* owned; the file; -1 */
+    int result;
+    struct error err;
+};
+
+static void release(struct session_op *op) {
+    json_decref(op->files);
+    json_decref(op->probe);
+    json_decref(op->interpreter);
+    json_decref(op->answer);
+    buffer_fini(&op->bytes);
+    fd_closep(&op->fd);
+    free(op->path);
+    free(op->copies);
+    free(op);
+}
+
+static void act(struct work_job *job) {
+    struct session_op *op = (struct session_op *)job;
+    op->result = op->act(op, &op->err);
+}
+
+static void done(struct work_job *job) {
+    struct session_op *op = (struct session_op *)job;
+    json_t *answer = NULL;
+    if (op->result == 0)
+        answer = op->end(op, &op->err);
+    else if (op->undo != NULL)
+        op->undo(op);
+    if (op->client.file != NULL)
+        op->client.file(op->client.context, op->err.code == PA_OK ? steal_fd(&op->fd) : -1,
+                        &op->err);
+    else if (op->client.done != NULL)
+        op->client.done(op->client.context, answer, &op->err);
+    else
+        json_decref(answer);
+    release(op);
+}
+
+void sessions_forget(struct session_op *op) {
+    op->forgotten = true;
+}
+
+static struct session_op *make(struct session *session, const struct session_client *client,
+                               struct error *err) {
+    struct session_op *op = calloc(1, sizeof *op);
+    if (op == NULL) {
+        error_set(err, PA_INTERNAL, "a session: out of memory");
+        return NULL;
+    }
+    *op = (struct session_op){.job = {.kind = WORK_FILES, .act = act, .done = done},
+                              .all = session->all,
+                              .client = *client,
+                              .used = session->used,
+                              .fd = -1};
+    (void)snprintf(op->job.tenant, sizeof op->job.tenant, "%s", session->owner);
+    memcpy(op->id, session->id, sizeof op->id);
+    session_folder(session, "", op->folder);
+    return op;
+}
+
+/* Begins it; one that a session is AT_WORK for, where `session` is given. What the beginning has
+ * done is undone on a failure. */
+static struct session_op *submit(struct session_op *op, struct session *session,
+                                 struct error *err) {
+    op->session = session;
+    if (session != NULL) {
+        session->at = SESSION_AT_WORK;
+        session_touch(session);
+    }
+    if (work_submit(op->all->work, &op->job, err) == 0) return op;
+    if (op->undo != NULL) op->undo(op);
+    release(op);
+    return NULL;
+}
+
+static void undo_rest(struct session_op *op) {
+    session_rest(op->session);
+}
+
+static json_t *answered(json_t *answer, struct error *err) {
+    if (answer == NULL) error_set(err, PA_INTERNAL, "a session: out of memory");
+    return answer;
+}
+
+static uint64_t less(uint64_t most, uint64_t taken) {
+    return most > taken ? most - taken : 0;
+}
+
+/* ---- in threads */
+
+static int copy_folder(const struct sessions *all, const char *from, const char *to,
+                       struct error *err) {
+    _cleanup_(fd_closep) int in = sessions_open_folder(all, from, err);
+    _cleanup_(fd_closep) int out = in >= 0 ? sessions_open_folder(all, to, err) : -1;
+    return out >= 0 ? folder_copy(in, out, err) : -1;
+}
+
+static int look_at(struct session_op *op, struct error *err) {
+    _cleanup_(fd_closep) int dir = sessions_open_folder(op->all, op->folder, err);
+    if (dir < 0) return -1;
+    op->used.full = folder_usage(dir, UINT64_MAX, &op->used.bytes, &op->used.names) != 0;
+    op->used.known = true;
+    return 0;
+}
+
+/* Room for files: what is left of the quotas, and of the tenant's share, which `free_bytes` says.
+ */
+static int put_files(struct session_op *op, struct error *err) {
+    const struct pa_limits *limits = &op->rules.limits;
+    uint64_t bytes = less(limits->workspace_bytes, op->used.bytes);
+    if (bytes < op->put.free_bytes) op->put.free_bytes = bytes;
+    op->put.free_names = less(limits->workspace_inodes, op->used.names);
+    if (op->used.full) op->put.free_bytes = op->put.free_names = 0;
+    op->put.replace = true;
+    op->put.sync = !op->all->is_temporary;
+    if (mkdirat(op->all->dir_fd, op->staging, 0700) != 0)
+        return error_set_errno(err, PA_INTERNAL, errno, "make %s/%s", op->all->dir, op->staging);
+    _cleanup_(fd_closep) int staging = sessions_open_folder(op->all, op->staging, err);
+    _cleanup_(fd_closep) int dir =
+        staging >= 0 ? sessions_open_folder(op->all, op->folder, err) : -1;
+    op->put.staging = staging;
+    int result = dir < 0            ? -1
+                 : op->path != NULL ? folder_put(dir, op->path, &op->bytes, &op->put, err)
+                                    : folder_fill(dir, op->files, &op->put, err);
+    folder_remove(op->all->dir_fd, op->staging);
+    if (result == 0) {
+        op->used.bytes += (uint64_t)op->put.bytes;
+        op->used.names += (uint64_t)op->put.names;
+    }
+    return result;
+}
+
+static int make_new(struct session_op *op, struct error *err) {
+    const struct session *session = op->session;
+    const char *encoded = json_string_value(op->interpreter);
+    if (encoded != NULL && module_store(op->all, encoded, &op->module, err) != 0) return -1;
+    return session_make_folders(session, err) == 0 &&
+                   session_save(session, encoded != NULL ? op->module.digest : NULL, err) == 0
+               ? 0
+               : -1;
+}
+
+/* ---- files */
+
+static uint64_t bytes_of(const json_t *files) {
+    const char *name;
+    json_t *value;
+    uint64_t bytes = 0;
+    json_object_foreach((json_t *)(uintptr_t)files, name, value) bytes +=
+        json_string_length(value) + json_string_length(json_object_get(value, "base64")) / 4 * 3;
+    return bytes;
+}
+
+/* `files` may be NULL. Views of rules and the place for it. */
+static void take_files(struct session_op *op, const struct session *session, json_t *files) {
+    static unsigned number;
+    op->files = json_incref(files);
+    op->rules = *session->all->rules;
+    op->put.free_bytes = share_free_bytes(session->all, session->owner);
+    (void)snprintf(op->staging, sizeof op->staging, "%s/checkpoints/%s@put%u", session->line->id,
+                   session->id, ++number);
+}
+
+static int act_put(struct session_op *op, struct error *err) {
+    return op->used.known || look_at(op, err) == 0 ? put_files(op, err) : -1;
+}
+
+static json_t *end_put(struct session_op *op, struct error *err) {
+    struct session *session = session_by_id(op->all, op->id);
+    if (session == NULL) {
+        error_set(err, PA_NOT_FOUND, "session_id: the session %s has ended meanwhile", op->id);
+        return NULL;
+    }
+    session->used.bytes += (uint64_t)op->put.bytes;
+    session->used.names += (uint64_t)op->put.names;
+    if (session->at == SESSION_IDLE && !session->used.known) session->used = op->used;
+    session_touch(session);
+    return answered(json_pack("{s:s, s:I}", "session_id", op->id, "files",
+                              (json_int_t)(op->path != NULL ? 1 : json_object_size(op->files))),
+                    err);
+}
+
+struct session_op *work_put(struct session *session, json_t *files, const char *path,
+                            struct buffer *bytes, const struct session_client *client,
+                            struct error *err) {
+    uint64_t size = path != NULL ? bytes->size : bytes_of(files);
+    if (share_check(session->all, session->owner, size, err) != 0) return NULL;
+    struct session_op *op = make(session, client, err);
+    if (op == NULL) return NULL;
+    take_files(op, session, files);
+    op->act = act_put;
+    op->end = end_put;
+    if (path != NULL) {
+        op->path = strdup(path);
+        op->bytes = *bytes;
+        *bytes = (struct buffer){.data = NULL};
+        if (op->path == NULL) {
+            error_set(err, PA_INTERNAL, "files: out of memory");
+            release(op);
+            return NULL;
+        }
+    }
+    return submit(op, NULL, err);
+}
+
+static int act_get(struct session_op *op, struct error *err) {
+    struct buffer bytes = {0};
+    _cleanup_(fd_closep) int dir = sessions_open_folder(op->all, op->folder, err);
+    if (dir < 0) return -1;
+    if (op->client.file != NULL) {
+        op->fd = folder_file(dir, op->path, MAX_FILE_BYTES, err);
+        return op->fd >= 0 ? 0 : -1;
+    }
+    if (op->path == NULL) {
+        op->answer = json_pack("{s:s, s:o}", "session_id", op->id, "files", folder_list(dir));
+    } else if (folder_read(dir, op->path, MAX_FILE_BYTES, &bytes, err) == 0) {
+        op->answer = json_pack("{s:s, s:s, s:I}", "session_id", op->id, "path", op->path, "bytes",
+                               (json_int_t)bytes.size);
+        if (op->answer != NULL &&
+            result_add_output(op->answer, "text", bytes.data, bytes.size) != 0) {
+            json_decref(op->answer);
+            op->answer = NULL;
+        }
+    }
+    buffer_fini(&bytes);
+    if (op->answer == NULL && err->code == PA_OK)
+        error_set(err, PA_INTERNAL, "a session: out of memory");
+    return op->answer != NULL ? 0 : -1;
+}
+
+static json_t *end_get(struct session_op *op, struct error *err) {
+    (void)err;
+    return steal_ptr(op->answer);
+}
+
+struct session_op *work_get(struct session *session, const char *path,
+                            const struct session_client *client, struct error *err) {
+    struct session_op *op = make(session, client, err);
+    if (op == NULL) return NULL;
+    op->act = act_get;
+    op->end = end_get;
+    op->path = path != NULL ? strdup(path) : NULL;
+    session_touch(session);
+    if (path == NULL || op->path != NULL) return submit(op, NULL, err);
+    error_set(err, PA_INTERNAL, "path: out of memory");
+    release(op);
+    return NULL;
+}
+
+static json_t *end_look(struct session_op *op, struct error *err) {
+    struct session *session = session_by_id(op->all, op->id);
+    (void)err;
+    if (session == NULL || session->look != op) return NULL;
+    session->look = NULL;
+    if (!session->used.known && session->at == SESSION_IDLE) session->used = op->used;
+    return NULL;
+}
+
+static void undo_look(struct session_op *op) {
+    struct session *session = session_by_id(op->all, op->id);
+    if (session != NULL && session->look == op) session->look = NULL;
+}
+
+void work_look(struct session *session) {
+    static const struct session_client nobody = {.done = NULL};
+    struct error err = {0};
+    struct session_op *op = make(session, &nobody, &err);
+    if (op == NULL) return; /* it is counted before the next turn */
+    op->act = look_at;
+    op->end = end_look;
+    op->undo = undo_look;
+    session->look = submit(op, NULL, &err);
+}
+
+/* ---- new sessions, and turns */
+
+static int act_open(struct session_op *op, struct error *err) {
+    struct tool_call call;
+    if (op->probe != NULL) { /* what cannot be run is told now, and not in the first turn */
+        if (tool_call_init(&call, op->session->tool->name, op->probe, &op->rules, err) != 0)
+            return -1;
+        tool_call_fini(&call);
+    }
+    if (op->is_new && make_new(op, err) != 0) return -1;
+    if (!op->used.known && look_at(op, err) != 0) return -1;
+    return op->files != NULL ? put_files(op, err) : 0;
+}
+
+static int take_module(struct session_op *op, struct error *err) {
+    struct session *session = op->session;
+    if (op->interpreter == NULL) return 0;
+    session->module = module_ref(op->all, &op->module);
+    if (session->module == NULL) return error_set(err, PA_INTERNAL, "a session: out of memory");
+    /* Another's session may have ended meanwhile, and been the last that needed the file. */
+    _cleanup_(fd_closep) int fd = module_open(op->all, session->module);
+    return fd >= 0 ? 0
+                   : error_set(err, PA_OVERLOADED,
+                               "the interpreter was being removed; retry in 100 ms");
+}
+
+static void undo_open(struct session_op *op) {
+    struct session *session = op->session;
+    session_rest(session);
+    if (op->is_new) session_end(session, NULL); /* nobody has heard of it */
+}
+
+static json_t *end_open(struct session_op *op, struct error *err) {
+    struct session *session = op->session;
+    if (take_module(op, err) != 0 || op->forgotten) {
+        undo_open(op);
+        return NULL;
+    }
+    session->used = op->used;
+    session->at = SESSION_IDLE;
+    json_t *answer = answered(session_describe(session), err);
+    session_rest(session);
+    return answer;
+}
+
+static json_t *end_enter(struct session_op *op, struct error *err) {
+    struct session *session = op->session;
+    if (take_module(op, err) != 0 || session->ending) {
+        if (err->code == PA_OK)
+            error_set(err, PA_NOT_FOUND, "session_id: the session %s has ended: it was closed",
+                      session->id);
+        undo_open(op);
+        return NULL;
+    }
+    session->used = op->used;
+    session->at = SESSION_IN_TURN;
+    return NULL;
+}
+
+/* Takes the interpreter out of a new session's parameters, which become the session's. */
+static int take_parameters(struct session_op *op, struct session *session, json_t *parameters,
+                           struct error *err) {
+    json_t *encoded = json_object_get(parameters, "interpreter_wasm_base64");
+    uint64_t bytes = bytes_of(op->files) + json_string_length(encoded) / 4 * 3;
+    op->is_new = true;
+    op->interpreter = json_incref(encoded);
+    (void)json_object_del(parameters, "interpreter_wasm_base64");
+    session->parameters = json_incref(parameters);
+    return share_check(op->all, session->owner, bytes, err);
+}
+
+struct session_op *work_open(struct sessions *all, const char *owner, const struct tool *tool,
+                             json_t *parameters, const struct session_client *client,
+                             struct error *err) {
+    if (share_make_room(all, owner, 1, NULL, err) != 0) return NULL;
+    struct session *session = session_make(all, owner, tool, NULL, err);
+    struct session_op *op = session != NULL ? make(session, client, err) : NULL;
+    if (op == NULL) {
+        if (session != NULL) session_end(session, NULL);
+        return NULL;
+    }
+    take_files(op, session, json_object_get(parameters, "files"));
+    (void)json_object_del(parameters, "files");
+    op->config = *all->config;
+    op->rules.config = &op->config;
+    if (op->rules.ceilings != NULL) op->rules.ceilings = &op->config.ceilings;
+    op->probe = json_copy(parameters);
+    op->act = act_open;
+    op->end = end_open;
+    op->undo = undo_open;
+    if (op->probe == NULL || json_object_set_new(op->probe, "code", json_string("")) != 0)
+        error_set(err, PA_INTERNAL, "a session: out of memory");
+    else if (take_parameters(op, session, parameters, err) == 0)
+        return submit(op, session, err);
+    session_end(session, NULL);
+    release(op);
+    return NULL;
+}
+
+struct session_op *work_enter(struct session *session, json_t *parameters, json_t *files,
+                              const struct session_client *client, struct error *err) {
+    struct session_op *op = make(session, client, err);
+    if (op == NULL) return NULL;
+    take_files(op, session, files);
+    op->act = act_open;
+    op->end = end_enter;
+    op->undo = undo_open;
+    if (parameters != NULL && take_parameters(op, session, parameters, err) != 0) {
+        release(op);
+        return NULL;
+    }
+    return submit(op, session, err);
+}
+
+/* ---- branches */
+
+static int act_fork(struct session_op *op, struct error *err) {
+    const struct session *session = op->session;
+    char from[SESSION_PATH_BYTES], to[SESSION_PATH_BYTES];
+    if (op->checkpoint != NULL)
+        checkpoint_folder(session, op->checkpoint, from);
+    else
+        session_folder(session, "", from);
+    for (unsigned i = 0; i < op->count; i++) {
+        session_folder(op->copies[i], "", to);
+        if (session_make_folders(op->copies[i], err) != 0 ||
+            copy_folder(op->all, from, to, err) != 0 ||
+            session_save(op->copies[i], session->module != NULL ? session->module->digest : NULL,
+                         err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* All or none. */
+static void undo_fork(struct session_op *op) {
+    for (unsigned i = 0; i < op->count; i++) {
+        session_rest(op->copies[i]);
+        session_end(op->copies[i], NULL);
+    }
+    session_rest(op->session);
+}
+
+static json_t *end_fork(struct session_op *op, struct error *err) {
+    json_t *list = json_array();
+    if (op->forgotten) {
+        undo_fork(op);
+        json_decref(list);
+        return NULL;
+    }
+    for (unsigned i = 0; i < op->count; i++) {
+        op->copies[i]->at = SESSION_IDLE;
+        (void)json_array_append_new(list, session_describe(op->copies[i]));
+    }
+    for (unsigned i = 0; i < op->count; i++) {
+        session_rest(op->copies[i]);
+    }
+    session_touch(op->session);
+    session_rest(op->session);
+    return answered(json_pack("{s:o}", "sessions", list), err);
+}
+
+static struct session *branch(struct session *session, const struct checkpoint *checkpoint,
+                              struct error *err) {
+    struct session *copy = session_make(session->all, session->owner, session->tool, session, err);
+    if (copy == NULL) return NULL;
+    copy->at = SESSION_AT_WORK;
+    copy->parameters = json_incref(session->parameters);
+    copy->state = state_ref(checkpoint != NULL ? checkpoint->state : session->state);
+    copy->turns = checkpoint != NULL ? checkpoint->turns : session->turns;
+    copy->used = checkpoint != NULL ? checkpoint->used : session->used;
+    copy->memory_bytes = session->memory_bytes;
+    copy->restored = session->restored;
+    copy->module = session->module;
+    if (copy->module != NULL) copy->module->references++;
+    return copy;
+}
+
+struct session_op *work_fork(struct session *session, struct checkpoint *checkpoint, unsigned count,
+                             const struct session_client *client, struct error *err) {
+    uint64_t bytes = checkpoint != NULL ? checkpoint->used.bytes : session->used.bytes, all_bytes;
+    if (__builtin_mul_overflow(bytes, count, &all_bytes)) all_bytes = UINT64_MAX;
+    if (share_make_room(session->all, session->owner, count, session, err) != 0 ||
+        share_check(session->all, session->owner, all_bytes, err) != 0)
+        return NULL;
+    struct session_op *op = make(session, client, err);
+    if (op == NULL) return NULL;
+    op->act = act_fork;
+    op->end = end_fork;
+    op->undo = undo_fork;
+    op->checkpoint = checkpoint;
+    op->session = session;
+    op->copies = calloc(count, sizeof(struct session *));
+    bool whole = op->copies != NULL;
+    if (!whole) error_set(err, PA_INTERNAL, "a session: out of memory");
+    for (; whole && op->count < count; op->count += whole) {
+        op->copies[op->count] = branch(session, checkpoint, err);
+        whole = op->copies[op->count] != NULL;
+    }
+    if (whole) return submit(op, session, err);
+    undo_fork(op);
+    release(op);
+    return NULL;
+}
+
+/* ---- checkpoints */
+
+static int act_checkpoint(struct session_op *op, struct error *err) {
+    char to[SESSION_PATH_BYTES];
+    checkpoint_folder(op->session, op->checkpoint, to);
+    if (mkdirat(op->all->dir_fd, to, 0700) != 0)
+        return error_set_errno(err, PA_INTERNAL, errno, "make %s/%s", op->all->dir, to);
+    return copy_folder(op->all, op->folder, to, err);
+}
+
+static void undo_checkpoint(struct session_op *op) {
+    checkpoint_free(op->session, op->checkpoint, true);
+    session_rest(op->session);
+}
+
+static json_t *end_checkpoint(struct session_op *op, struct error *err) {
+    struct session *session = op->session;
+    checkpoint_add(session, op->checkpoint);
+    json_t *answer = json_pack("{s:s, s:s, s:I}", "session_id", session->id, "checkpoint_id",
+                               op->checkpoint->id, "turns", (json_int_t)op->checkpoint->turns);
+    session_touch(session);
+    session_rest(session);
+    return answered(answer, err);
+}
+
+struct session_op *work_checkpoint(struct session *session, const struct session_client *client,
+                                   struct error *err) {
+    if (session->checkpoint_count >= MAX_CHECKPOINTS) {
+        error_set(err, PA_INVALID_ARGUMENT,
+                  "session_id: the session %s has %d checkpoints, which is the most there can be",
+                  session->id, MAX_CHECKPOINTS);
+        return NULL;
+    }
+    if (share_check(session->all, session->owner, session->used.bytes, err) != 0) return NULL;
+    struct session_op *op = make(session, client, err);
+    if (op == NULL) return NULL;
+    op->checkpoint = checkpoint_make(session, err);
+    if (op->checkpoint == NULL) {
+        release(op);
+        return NULL;
+    }
+    op->checkpoint->used = session->used;
+    op->act = act_checkpoint;
+    op->end = end_checkpoint;
+    op->undo = undo_checkpoint;
+    session->reserved_bytes = session->used.bytes;
+    return submit(op, session, err);
+}
+
+/* The copy comes first, as it may fail; the folder itself stays, as workers have it mounted. */
+static int act_rollback(struct session_op *op, struct error *err) {
+    char from[SESSION_PATH_BYTES], copy[SESSION_PATH_BYTES];
+    checkpoint_folder(op->session, op->checkpoint, from);
+    _cleanup_(fd_closep) int in = session_staging(op->session, "new", copy, err);
+    if (in < 0) return -1;
+    int result = copy_folder(op->all, from, copy, err);
+    _cleanup_(fd_closep) int out =
+        result == 0 ? sessions_open_folder(op->all, op->folder, err) : -1;
+    if (out >= 0) folder_empty(op->all->dir_fd, op->folder);
+    if (result == 0) result = out >= 0 ? folder_move(in, out, err) : -1;
+    folder_remove(op->all->dir_fd, copy);
+    return result;
+}
+
+static json_t *end_rollback(struct session_op *op, struct error *err) {
+    struct session *session = op->session;
+    struct state *former = session->state;
+    session->state = state_ref(op->checkpoint->state);
+    state_unref(op->all, former);
+    session->turns = op->checkpoint->turns;
+    session->used = op->checkpoint->used;
+    session->moved = true;
+    session_touch(session);
+    session->at = SESSION_IDLE;
+    json_t *answer = session_describe(session);
+    session_rest(session);
+    return answered(answer, err);
+}
+
+struct session_op *work_rollback(struct session *session, struct checkpoint *checkpoint,
+                                 const struct session_client *client, struct error *err) {
+    if (share_check(session->all, session->owner, checkpoint->used.bytes, err) != 0) return NULL;
+    struct session_op *op = make(session, client, err);
+    if (op == NULL) return NULL;
+    op->checkpoint = checkpoint;
+    op->act = act_rollback;
+    op->end = end_rollback;
+    op->undo = undo_rest;
+    session->reserved_bytes = checkpoint->used.bytes;
+    return submit(op, session, err);
+}
