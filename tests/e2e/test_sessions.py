@@ -453,7 +453,7 @@ def test_a_workspace_is_counted_and_not_walked(tmp_path):
     assert bytes_now() == 24576
     branch = session("fork")["sessions"][0]["session_id"]
     assert session.api("GET", f"/sessions/{branch}")["workspace_bytes"] == 24576
-    assert session.run("while True: open('h', 'w').write('z' * 5000)", execution_timeout_ms=1500)["status"] == "TIMEOUT"
+    assert session.run("open('h', 'w').write('z' * 5000)\nwhile True: pass", execution_timeout_ms=1500)["status"] == "TIMEOUT"
     assert bytes_now() == 32768  # what a stopped turn has written counts
     server.stop()
 
