@@ -82,7 +82,7 @@ static const char too_late[] = "408 Request Timeout";
 
 static bool is_late(const struct request *r, uint64_t now_ns) {
     return now_ns - r->body_began_ns > intake_patience_ns(r->server->service->config.body_seconds,
-                                                          r->refused != 0 ? 0 : r->body.size);
+                                                          r->body.size + r->dropped_bytes);
 }
 
 static int on_look(sd_event_source *source, uint64_t now_us, void *context) {
@@ -170,10 +170,13 @@ void http_body_take(struct request *r, const char *data, size_t size) {
     intake_release(&r->server->service->intake, &r->claim);
 }
 
-/* Host, or what follows "://" in Origin, without the port. */
+/* Of Host, or of what follows "://" in Origin, without the port; 0: it is no such thing. */
 static size_t host_length(const char *authority) {
     const char *end = authority[0] == '[' ? strchr(authority, ']') : NULL;
-    return end != NULL ? (size_t)(end + 1 - authority) : strcspn(authority, ":/");
+    size_t length = end != NULL ? (size_t)(end + 1 - authority) : strcspn(authority, ":");
+    const char *port = authority + length;
+    bool good = port[0] == 0 || (port[0] == ':' && port[1 + strspn(port + 1, "0123456789")] == 0);
+    return good ? length : 0;
 }
 
 static bool equals(const char *authority, size_t length, const char *name) {
