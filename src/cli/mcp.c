@@ -34,6 +34,7 @@ struct stdio {
     struct mcp *mcp;
     struct service_caller caller;
     struct buffer line; /* owned; what has come of it */
+    size_t looked_at;   /* bytes of it, without an end */
     size_t most;        /* bytes of a line */
     bool skipping;      /* the rest of a line that is too long */
     bool ended;         /* no more will come */
@@ -95,12 +96,14 @@ static void take_line(struct stdio *s, const char *text, size_t size) {
 /* All complete lines of what has come. */
 static void take_lines(struct stdio *s) {
     const char *data = (const char *)s->line.data, *newline;
-    size_t at = 0;
-    while (s->line.size > at && (newline = memchr(data + at, '\n', s->line.size - at)) != NULL) {
+    size_t at = 0, from = s->looked_at;
+    while (s->line.size > from &&
+           (newline = memchr(data + from, '\n', s->line.size - from)) != NULL) {
         size_t size = (size_t)(newline - data) - at;
         if (!s->skipping) take_line(s, data + at, size);
         s->skipping = false;
         at += size + 1;
+        from = at;
     }
     if (at > 0) {
         memmove(s->line.data, s->line.data + at, s->line.size - at);
@@ -112,6 +115,7 @@ static void take_lines(struct stdio *s) {
         s->skipping = true;
     }
     if (s->skipping) s->line.size = 0;
+    s->looked_at = s->line.size;
 }
 
 static void read_input(struct stdio *s) {

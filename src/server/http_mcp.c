@@ -8,6 +8,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *header(const struct request *r, const char *name) {
     return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
@@ -103,8 +104,58 @@ static enum MHD_Result handle(struct request *r, const json_t *message) {
     return http_send_json(r, status_of(answer, per_request), answer);
 }
 
+/* Whether a header that lists media types has one of those, or a wildcard for it. */
+static bool has_type(const char *list, const char *type) {
+    char group_type[32];
+    size_t group = strcspn(type, "/");
+    (void)snprintf(group_type, sizeof group_type, "%.*s/*", (int)group, type);
+    for (const char *at = list; *at != 0; at += *at == ',') {
+        at += strspn(at, " \t");
+        size_t length = strcspn(at, ",; \t");
+        if ((length == strlen(type) && strncasecmp(at, type, length) == 0) ||
+            (length == strlen(group_type) && strncasecmp(at, group_type, length) == 0) ||
+            (length == 3 && strncmp(at, "*/*", 3) == 0))
+            return true;
+        at += strcspn(at, ",");
+    }
+    return false;
+}
+
+/* We issue 32 hexadecimal digits. */
+static bool is_session(const char *id) {
+    return strlen(id) == 32 && strspn(id, "0123456789abcdef") == 32;
+}
+
+/* What the transport asks of a POST ("Sending Messages to the Server", "Session Management",
+ * "Protocol Version Header"). The status to refuse it with, and why; 0: it is as it must be. */
+static unsigned check_headers(const struct request *r, const char **why) {
+    const char *accept = header(r, "Accept"), *type = header(r, "Content-Type"),
+               *session = header(r, "Mcp-Session-Id"), *version = header(r, "MCP-Protocol-Version");
+    if (type != NULL && !has_type(type, "application/json")) {
+        *why = "Content-Type: must be application/json";
+        return MHD_HTTP_UNSUPPORTED_MEDIA_TYPE;
+    }
+    if (accept != NULL && !has_type(accept, "application/json")) {
+        *why = "Accept: must have application/json, and text/event-stream";
+        return MHD_HTTP_NOT_ACCEPTABLE;
+    }
+    if (version != NULL && !mcp_knows_version(version)) {
+        *why = "MCP-Protocol-Version: is not known here";
+        return MHD_HTTP_BAD_REQUEST;
+    }
+    if (session != NULL && !is_session(session)) {
+        *why = "Mcp-Session-Id: there is no such session; begin with initialize";
+        return MHD_HTTP_NOT_FOUND;
+    }
+    return 0;
+}
+
 enum MHD_Result http_post_mcp(struct request *r) {
     struct error err = {0};
+    const char *why;
+    unsigned refused = check_headers(r, &why);
+    if (refused != 0)
+        return http_send_json(r, refused, mcp_error(NULL, MCP_INVALID_REQUEST, why, NULL));
     json_t *message = json_body_parse(&r->body, &err);
     r->caller.interface = "mcp";
     enum MHD_Result result = message != NULL

@@ -16,7 +16,7 @@ static const char instructions[] =
     "Runs programs in fresh WebAssembly sandboxes, without network or files of the host. A result "
     "tells status, exit_code, stdout, stderr and the last expression's value. Variables and files "
     "last in sessions: session_open, then session_id.";
-enum { SCOPE_BYTES = 96, LIST_TTL_MS = 300000 };
+enum { SCOPE_BYTES = 96, LIST_TTL_MS = 300000, MAX_TOKEN_BYTES = 256 };
 
 struct mcp {
     struct service *service;
@@ -246,6 +246,20 @@ static void on_done(void *context, enum pa_status status, json_t *run) {
 static const struct service_callbacks plain = {.done = on_done},
                                       with_progress = {.output = on_output, .done = on_done};
 
+/* What is wrong with the parameters of tools/call; NULL: nothing. The token is sent back with each
+ * notification. */
+static const char *wrong_with(const json_t *params) {
+    const json_t *given = json_object_get(params, "arguments"),
+                 *token = json_object_get(json_object_get(params, "_meta"), "progressToken");
+    if (!json_is_string(json_object_get(params, "name")))
+        return "name: must be a string, the tool's name";
+    if (given != NULL && !json_is_object(given)) return "arguments: must be an object";
+    if (token != NULL && !json_is_integer(token) &&
+        (!json_is_string(token) || json_string_length(token) > MAX_TOKEN_BYTES))
+        return "_meta.progressToken: must be an integer, or a string of at most 256 bytes";
+    return NULL;
+}
+
 static struct mcp_call *call_tool(struct mcp *mcp, const struct service_caller *caller,
                                   const char *scope, const json_t *message,
                                   const struct mcp_callbacks *callbacks, void *context,
@@ -255,17 +269,15 @@ static struct mcp_call *call_tool(struct mcp *mcp, const struct service_caller *
     json_t *given = json_object_get(params, "arguments"), *none = json_object();
     struct error err = {0};
     struct mcp_call *call = NULL;
-    if (name == NULL || (given != NULL && !json_is_object(given))) {
-        *answer = refuse(mcp, id, MCP_INVALID_PARAMS,
-                         name == NULL ? "name: must be a string, the tool's name"
-                                      : "arguments: must be an object",
-                         NULL);
+    const char *wrong = wrong_with(params);
+    if (wrong != NULL) {
+        *answer = refuse(mcp, id, MCP_INVALID_PARAMS, wrong, NULL);
     } else {
         call = calloc(1, sizeof *call);
     }
     if (call != NULL) {
         json_t *token = json_object_get(json_object_get(params, "_meta"), "progressToken");
-        bool told = callbacks->notify != NULL && (json_is_string(token) || json_is_integer(token));
+        bool told = callbacks->notify != NULL && token != NULL;
         *call = (struct mcp_call){.mcp = mcp,
                                   .id = json_incref((json_t *)(uintptr_t)id),
                                   .progress_token = told ? json_incref(token) : NULL,
@@ -301,6 +313,13 @@ static void cancel_by_id(struct mcp *mcp, const char *scope, const json_t *id) {
         release(call);
         return;
     }
+}
+
+bool mcp_knows_version(const char *version) {
+    bool known = strcmp(version, per_request_version) == 0;
+    for (size_t i = 0; i < sizeof handshake_versions / sizeof *handshake_versions; i++)
+        known = known || strcmp(version, handshake_versions[i]) == 0;
+    return known;
 }
 
 const char *mcp_message_version(const json_t *message) {

@@ -47,6 +47,9 @@ void mcp_pause(struct mcp_call *call, bool paused);
 /* The revision that a message of the later kind names in its _meta; NULL for the others. */
 const char *mcp_message_version(const json_t *message);
 
+/* Whether it is one of the revisions above. */
+bool mcp_knows_version(const char *version);
+
 /* An error response; `id` NULL is null, `data` (taken over) may be NULL. */
 json_t *mcp_error(const json_t *id, enum mcp_error code, const char *message, json_t *data);
 

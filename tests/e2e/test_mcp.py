@@ -190,6 +190,28 @@ def test_http_says_what_the_transport_wants(server):
     assert (unknown.status, json.loads(unknown.text)["error"]["code"]) == (404, -32601)
 
 
+@pytest.mark.parametrize("headers, status", [
+    ({"Accept": "text/plain"}, 406), ({"Accept": "text/event-stream"}, 406), ({"Accept": "*/*"}, 200), ({"Accept": "text/html, application/*;q=0.5"}, 200),
+    ({"Accept": "APPLICATION/JSON"}, 200), ({"Accept": "application/jsonp"}, 406), ({"Content-Type": "text/plain"}, 415),
+    ({"Content-Type": "application/x-www-form-urlencoded"}, 415), ({"Content-Type": "application/json; charset=utf-8"}, 200),
+    ({"MCP-Protocol-Version": "1999-01-01"}, 400), ({"MCP-Protocol-Version": ""}, 400), ({"MCP-Protocol-Version": "2025-03-26"}, 200),
+    ({"Mcp-Session-Id": "x"}, 404), ({"Mcp-Session-Id": "0" * 33}, 404), ({"Mcp-Session-Id": "x" * 8000}, 404), ({"Mcp-Session-Id": "0a" * 16}, 200)])
+def test_headers_are_the_transports(server, headers, status):
+    answer = post(server, request(1, "ping"), **headers)
+    assert answer.status == status
+    if status != 200:
+        assert json.loads(answer.text)["error"]["message"].startswith(tuple(headers))
+
+
+@pytest.mark.parametrize("token", [1.5, None, [1], {"a": 1}, True, "t" * 257])
+def test_progress_tokens_are_short_and_plain(server, token):
+    call = request(1, "tools/call", name="python_wasi_runner", arguments={"code": "print(1, flush=True)"}, _meta={"progressToken": token})
+    answer = json.loads(post(server, call).text)
+    assert answer["error"]["code"] == -32602 and "progressToken" in answer["error"]["message"]
+    answers = exchange(call, {**call, "id": 2, "params": {**call["params"], "_meta": {"progressToken": "t" * 256}}})
+    assert answers[0]["error"]["code"] == -32602 and answers[-1]["result"]["isError"] is False
+
+
 def test_pages_from_elsewhere_are_refused(server):
     assert post(server, request(1, "ping"), Origin="http://evil.example").status == 403
     assert post(server, request(1, "ping"), Origin="http://127.0.0.1.evil.example").status == 403
@@ -201,9 +223,9 @@ def test_ids_of_one_session_do_not_cancel_those_of_another(server):
     process = subprocess.Popen([sys.executable, "-c", f"""
 import http.client, json
 c = http.client.HTTPConnection('127.0.0.1', {server.port}, timeout=60)
-c.request('POST', '/mcp', {json.dumps(call)!r}, {{'Mcp-Session-Id': 'one'}})
+c.request('POST', '/mcp', {json.dumps(call)!r}, {{'Mcp-Session-Id': '1' * 32}})
 print(json.loads(c.getresponse().read())['result']['content'][0]['text'])"""], stdout=subprocess.PIPE, text=True)
     time.sleep(0.4)
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
-    assert post(server, cancel, **{"Mcp-Session-Id": "two"}).status == 202
+    assert post(server, cancel, **{"Mcp-Session-Id": "2" * 32}).status == 202
     assert process.communicate(timeout=60)[0] == "kept\n\n"

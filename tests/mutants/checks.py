@@ -102,6 +102,8 @@ CHECKS = [
     ("a certificate is a client's", "src/server/tls_name.c", "&purpose, 1, &status", "&purpose, 0, &status", ["tests/e2e/test_edges.py -k certificates_of_servers"]),
     ("TLS begins with 1.2", "src/server/tls.c", "\"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2\"", "\"NORMAL:+VERS-ALL\"", ["tests/e2e/test_edges.py -k no_tls_before"]),
     ("handshakes are bounded", "src/server/tls.c", "        make_room(tls, link->peer);\n", "", ["tests/e2e/test_edges.py -k handshakes"]),
+    ("MCP's headers are checked", "src/server/http_mcp.c", "unsigned refused = check_headers(r, &why);", "unsigned refused = 0; (void)check_headers; why = \"\";", ["tests/e2e/test_mcp.py -k headers_are"]),
+    ("progress tokens are short", "src/server/mcp.c", "json_string_length(token) > MAX_TOKEN_BYTES", "false", ["tests/e2e/test_mcp.py -k progress_tokens"]),
     ("files are found through no link", "src/tools/folder.c", ".resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS}", ".resolve = 0}", ["folder", "tests/hostile/test_strangers.py -k download"]),
     ("JSON is looked at in one pass", "src/base/json_scan.c", "if (at > quote) quote = memchr(", "quote = memchr(", ["json_scan"]),
     ("an answer is counted before it is parsed", "src/tools/result.c", "json_scan_is_within((const char *)bytes.data, bytes.size, ANSWER_VALUES, ANSWER_DEPTH))", "true)", ["result"]),
