@@ -16,6 +16,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -84,15 +87,19 @@ func (r *Result) OK() bool { return r.Status == "OK" && r.ExitCode == 0 }
 type Option func(*options)
 
 type options struct {
-	tls   *tls.Config
-	token string
+	tls     *tls.Config
+	token   string
+	inClear bool
 }
 
 // WithTLS connects by TLS; with a certificate in the configuration, mutual TLS.
 func WithTLS(config *tls.Config) Option { return func(o *options) { o.tls = config } }
 
-// WithToken sends a bearer token with each call.
+// WithToken sends a bearer token with each call: by TLS, or to this machine.
 func WithToken(token string) Option { return func(o *options) { o.token = token } }
+
+// WithTokenInClear lets the token go to other machines without TLS.
+func WithTokenInClear() Option { return func(o *options) { o.inClear = true } }
 
 // Client is a connection to a server, for any number of goroutines.
 type Client struct {
@@ -101,11 +108,31 @@ type Client struct {
 	token string
 }
 
+// isLocal tells whether a target (gRPC's name syntax) is on this machine.
+func isLocal(target string) bool {
+	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "unix-abstract:") {
+		return true
+	}
+	target = target[strings.LastIndex(target, "/")+1:]
+	for _, scheme := range []string{"dns:", "passthrough:"} {
+		target = strings.TrimPrefix(target, scheme)
+	}
+	host, _, err := net.SplitHostPort(target)
+	if err != nil {
+		host = target
+	}
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
 // Dial makes a client for the server at target, "HOST:PORT". It connects when it is first used.
 func Dial(target string, opts ...Option) (*Client, error) {
 	var o options
 	for _, opt := range opts {
 		opt(&o)
+	}
+	if o.token != "" && o.tls == nil && !o.inClear && !isLocal(target) {
+		return nil, fmt.Errorf("polyagent at %s: the token would go in clear; use WithTLS or WithTokenInClear", target)
 	}
 	creds := insecure.NewCredentials()
 	if o.tls != nil {
@@ -137,6 +164,11 @@ func resultOf(response *pb.ToolCallResponse) (*Result, error) {
 	var result Result
 	if err := json.Unmarshal(text, &result); err != nil {
 		return nil, fmt.Errorf("polyagent: the result: %w", err)
+	}
+	for _, artifact := range result.Artifacts { // a name that may be used as a path below some directory here
+		if !fs.ValidPath(artifact.Name) || artifact.Name == "." || strings.ContainsAny(artifact.Name, "\\\x00") {
+			return nil, fmt.Errorf("polyagent: the result: an artifact may not be named %q", artifact.Name)
+		}
 	}
 	return &result, nil
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"os"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "polyagent.dev/client/agentpb"
 )
@@ -171,5 +173,34 @@ func TestTasksAndDiscovery(t *testing.T) {
 	found, err := c.Agent().DiscoverTools(context.Background(), &pb.DiscoverToolsRequest{Query: "python"})
 	if err != nil || len(found.Tools) < 1 || found.Tools[0].Name != "python_wasi_runner" {
 		t.Fatal(found, err)
+	}
+}
+
+func TestATokenDoesNotGoInClear(t *testing.T) {
+	for target, good := range map[string]bool{"localhost:1": true, "127.0.0.1:1": true, "[::1]:1": true, "dns:///localhost:1": true, "unix:/run/x": true,
+		"example.org:1": false, "10.0.0.1:1": false, "dns:///example.org:1": false, "localhost.example.org:1": false, "[2001:db8::1]:1": false} {
+		if _, err := Dial(target, WithToken("secret")); (err == nil) != good {
+			t.Error(target, err)
+		} else if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Error(err)
+		}
+		if _, err := Dial(target, WithToken("secret"), WithTokenInClear()); err != nil {
+			t.Error(target, err)
+		}
+		if _, err := Dial(target, WithToken("secret"), WithTLS(&tls.Config{})); err != nil {
+			t.Error(target, err)
+		}
+	}
+}
+
+func TestNamesOfArtifactsStayBelow(t *testing.T) {
+	for name, good := range map[string]bool{"a": true, "d/a.png": true, "../a": false, "/etc/passwd": false, "d/../a": false, "": false, ".": false, "a\\b": false} {
+		output, err := structpb.NewValue(map[string]any{"status": "OK", "artifacts": []any{map[string]any{"name": name, "mime": "x/y", "bytes_base64": ""}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := resultOf(&pb.ToolCallResponse{Output: output}); (err == nil) != good {
+			t.Error(name, err)
+		}
 	}
 }

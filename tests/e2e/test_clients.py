@@ -129,6 +129,82 @@ def test_tasks_tools_health(client):
     assert client.task("", tool_parameters={"tool": "code_executor", "module": "hello"}).result == "Hello from WASI!\n"
 
 
+def test_secrets_do_not_show_and_do_not_go_in_clear():
+    shown = repr(polyagent.Connection("localhost:1", token="SECRET", private_key=b"SECRET", certificate_chain=b"SECRET"))
+    assert "SECRET" not in shown and "localhost:1" in shown
+    for target, good in (("localhost:1", True), ("127.0.0.1:1", True), ("[::1]:1", True), ("dns:///localhost:1", True), ("unix:/run/x", True),
+                         ("example.org:1", False), ("10.0.0.1:1", False), ("dns:///example.org:1", False), ("localhost.example.org:1", False), ("[2001:db8::1]:1", False)):
+        for client in (Client, AsyncClient):
+            if good:
+                polyagent.Connection(target, token="SECRET")
+                continue
+            with pytest.raises(polyagent.InvalidArgument, match="in clear") as caught:
+                client(target, token="SECRET")
+            assert "SECRET" not in str(caught.value)
+        polyagent.Connection(target, token="SECRET", tls=True)
+        polyagent.Connection(target, token="SECRET", allow_token_in_clear=True)
+        polyagent.Connection(target)
+
+
+ARTIFACT = {"name": "a", "mime": "x/y", "bytes_base64": "AA=="}
+HOSTILE = [[1, 2], None, "x", 5.0, {"artifacts": "x"}, {"artifacts": [1]}, {"artifacts": [{}]}, {"error": "x"}, {"error": {"code": 5}}, {"stdout": [1]},
+           {"stdout_base64": "!!!"}, {"stdout_base64": 7}, {"usage": "x"}, {"usage": {"fuel": "x"}}, {"usage": {"fuel": [1]}}, {"exit_code": "x"},
+           {"exit_code": {}}, {"isolation": 5}, {"status": {}}, {"session_id": []}, {"artifacts": [{**ARTIFACT, "bytes_base64": "!"}]},
+           *({"artifacts": [{**ARTIFACT, "name": name}]} for name in ("../x", "/etc/x", "a/../../x", "", "a//b", ".", "a\\b", "a\nb", "\x1b[2J", "a\0"))]
+
+
+@pytest.fixture(scope="module")
+def liar():
+    """A server that answers with what it is asked to run."""
+    import json
+
+    import grpc
+    from polyagent import agent_pb2 as pb
+
+    def execute(request, context):
+        response = pb.ToolCallResponse()
+        wanted = dict(request.parameters)["code"]
+        json_format.Parse(wanted, response.output)
+        return response
+
+    def stream(request, context):
+        yield pb.ToolCallUpdate()
+        yield pb.ToolCallUpdate(result=execute(request, context))
+
+    from google.protobuf import json_format
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
+    method = grpc.unary_unary_rpc_method_handler(execute, pb.ToolCallRequest.FromString, pb.ToolCallResponse.SerializeToString)
+    streaming = grpc.unary_stream_rpc_method_handler(stream, pb.ToolCallRequest.FromString, pb.ToolCallUpdate.SerializeToString)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("polyagent.agent.AgentService", {"ExecuteTool": method, "StreamExecuteTool": streaming})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", json.dumps
+    server.stop(None)
+
+
+@pytest.mark.parametrize("answer", HOSTILE, ids=str)
+def test_answers_that_are_none_are_the_clients_errors(liar, answer):
+    target, dumps = liar
+    with Client(target) as client:
+        for call in (lambda: client.run_python(dumps(answer)), lambda: list(client.stream_python(dumps(answer))),
+                     lambda: client.execute("x", {"code": dumps(answer)})):
+            with pytest.raises(polyagent.BadAnswer, match="cannot be read"):
+                call()
+
+    async def same():
+        async with AsyncClient(target) as client:
+            with pytest.raises(polyagent.BadAnswer):
+                await client.run_python(dumps(answer))
+
+    asyncio.run(same())
+
+
+def test_an_answer_with_little_in_it_is_one(liar):
+    target, dumps = liar
+    with Client(target) as client:
+        assert client.run_python(dumps({"status": "OK", "artifacts": [{**ARTIFACT, "name": "d/a b.png"}], "unknown": 1})).artifacts[0].data == b"\0"
+
+
 def test_async(server):
     async def all_of_it():
         async with AsyncClient(server.grpc) as client:

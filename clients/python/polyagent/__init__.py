@@ -16,10 +16,10 @@ from ._client import Client
 from ._aio import AsyncClient
 from ._core import Connection
 from ._session import AsyncSession, Session
-from .errors import (Denied, InvalidArgument, NotFound, Overloaded, PolyagentError, Unauthenticated, Unavailable)
+from .errors import (BadAnswer, Denied, InvalidArgument, NotFound, Overloaded, PolyagentError, Unauthenticated, Unavailable)
 from .results import Artifact, Chunk, Error, Result, SessionInfo, Task, Tool, Usage
 
-__all__ = ["Artifact", "AsyncClient", "AsyncSession", "Chunk", "Client", "Connection", "Denied", "Error", "InvalidArgument",
+__all__ = ["Artifact", "AsyncClient", "AsyncSession", "BadAnswer", "Chunk", "Client", "Connection", "Denied", "Error", "InvalidArgument",
            "NotFound", "Overloaded", "PolyagentError", "Result", "Session", "SessionInfo", "Task", "Tool", "Unauthenticated",
            "Unavailable", "Usage"]
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@ from . import _core
 from . import agent_pb2 as pb
 from .errors import from_rpc
 from ._session import AsyncSession, Files, open_parameters
-from .results import Chunk, Result, SessionInfo, Task, Tool, info_of, result_of, task_of, tool_of
+from .results import Chunk, Result, SessionInfo, Task, Tool, infos_of, name_in, result_of, task_of, tool_of
 
 
 class AsyncClient:
@@ -50,6 +50,8 @@ class AsyncClient:
         try:
             async for update in call:
                 kind = update.WhichOneof("update")
+                if kind is None:
+                    continue  # of a server that is newer
                 yield result_of(update.result) if kind == "result" else Chunk(kind, getattr(update, kind))
         except grpc.RpcError as error:
             raise from_rpc(error) from None
@@ -67,10 +69,10 @@ class AsyncClient:
                       **more: Any) -> AsyncSession:
         """Opens a session: `async with await client.session() as session`."""
         made = await self.execute("session_open", open_parameters(language, packages, files, more))
-        return AsyncSession(self, made.raw["session_id"], language)
+        return AsyncSession(self, name_in(made.raw, "session_id"), language)
 
     async def sessions(self) -> List[SessionInfo]:
-        return [info_of(info) for info in (await self.execute("session_list", {})).raw["sessions"]]
+        return infos_of((await self.execute("session_list", {})).raw)
 
     async def run_wasm(self, module: Union[bytes, str, os.PathLike], *, deadline: Optional[float] = None,
                        **more: Any) -> Result:

@@ -10,7 +10,7 @@ from . import _core
 from . import agent_pb2 as pb
 from .errors import from_rpc
 from ._session import Files, Session, open_parameters
-from .results import Chunk, Result, SessionInfo, Task, Tool, info_of, result_of, task_of, tool_of
+from .results import Chunk, Result, SessionInfo, Task, Tool, infos_of, name_in, result_of, task_of, tool_of
 
 
 class Client:
@@ -51,6 +51,8 @@ class Client:
         try:
             for update in call:
                 kind = update.WhichOneof("update")
+                if kind is None:
+                    continue  # of a server that is newer
                 yield result_of(update.result) if kind == "result" else Chunk(kind, getattr(update, kind))
         except grpc.RpcError as error:
             raise from_rpc(error) from None
@@ -71,11 +73,11 @@ class Client:
         """Opens a session. `packages`, such as numpy, are what its programs import; memory_limit_bytes and other limits
         hold for all of its runs."""
         made = self.execute("session_open", open_parameters(language, packages, files, more))
-        return Session(self, made.raw["session_id"], language)
+        return Session(self, name_in(made.raw, "session_id"), language)
 
     def sessions(self) -> List[SessionInfo]:
         """Yours, as the server knows you."""
-        return [info_of(info) for info in self.execute("session_list", {}).raw["sessions"]]
+        return infos_of(self.execute("session_list", {}).raw)
 
     def run_wasm(self, module: Union[bytes, str, os.PathLike], *, deadline: Optional[float] = None, **more: Any) -> Result:
         """Runs a WASI module: its bytes, a file (a Path), or its name in the server's registry (a str)."""

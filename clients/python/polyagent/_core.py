@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import grpc
 
 from . import agent_pb2 as pb
+from .errors import InvalidArgument
 
 SERVICE = "/polyagent.agent.AgentService/"
 MAX_MESSAGE_BYTES = 128 << 20
@@ -17,14 +19,20 @@ MAX_MESSAGE_BYTES = 128 << 20
 @dataclass(frozen=True)
 class Connection:
     """Where the server is and how to reach it. `root_certificates`, `private_key` and `certificate_chain` are PEM; any of
-    them makes the connection TLS, as does `tls`."""
+    them makes the connection TLS, as does `tls`. Without TLS a token would go in clear, which is refused where the target
+    is not this machine, unless `allow_token_in_clear`."""
 
     target: str = "localhost:50051"
-    token: Optional[str] = None
+    token: Optional[str] = field(default=None, repr=False)
     tls: bool = False
-    root_certificates: Optional[bytes] = None
-    private_key: Optional[bytes] = None
-    certificate_chain: Optional[bytes] = None
+    root_certificates: Optional[bytes] = field(default=None, repr=False)
+    private_key: Optional[bytes] = field(default=None, repr=False)
+    certificate_chain: Optional[bytes] = field(default=None, repr=False)
+    allow_token_in_clear: bool = False
+
+    def __post_init__(self) -> None:
+        if self.token and not self.is_secure and not self.allow_token_in_clear and not is_local(self.target):
+            raise InvalidArgument(f"{self.target}: the token would go in clear; set tls or root_certificates, or allow_token_in_clear=True")
 
     @property
     def is_secure(self) -> bool:
@@ -35,6 +43,23 @@ class Connection:
 
     def metadata(self) -> Sequence[Tuple[str, str]]:
         return (("authorization", "Bearer " + self.token),) if self.token else ()
+
+
+def is_local(target: str) -> bool:
+    """Whether a target (gRPC's name syntax) is on this machine."""
+    for prefix in ("unix:", "unix-abstract:"):
+        if target.startswith(prefix):
+            return True
+    for prefix in ("dns:", "ipv4:", "ipv6:"):
+        target = target.removeprefix(prefix)
+    target = target.rsplit("/", 1)[-1]
+    host = target[1:].partition("]")[0] if target.startswith("[") else target.rsplit(":", 1)[0]
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]

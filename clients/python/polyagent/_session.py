@@ -1,11 +1,10 @@
 """Sessions: interpreters that stay from turn to turn."""
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _core
-from .results import Chunk, Result, SessionInfo, info_of
+from .results import Chunk, Result, SessionInfo, file_of, flag_in, info_of, infos_of, name_in, sizes_of
 
 if TYPE_CHECKING:
     from ._aio import AsyncClient
@@ -31,15 +30,6 @@ def _turn(session_id: str, code: str, more: Mapping[str, Any]) -> Dict[str, Any]
 
 def _fork_parameters(count: int, checkpoint: Optional[str]) -> Dict[str, Any]:
     return {"count": count} if checkpoint is None else {"count": count, "checkpoint_id": checkpoint}
-
-
-def _bytes_of(answer: Mapping[str, Any]) -> bytes:
-    encoded = answer.get("text_base64")
-    return base64.b64decode(encoded) if encoded is not None else answer["text"].encode()
-
-
-def _sizes_of(answer: Mapping[str, Any]) -> Dict[str, int]:
-    return {file["path"]: int(file["bytes"]) for file in answer["files"]}
 
 
 class Session:
@@ -68,7 +58,7 @@ class Session:
 
     def interrupt(self) -> bool:
         """Ends the run under way, from another thread; whether there was one."""
-        return self._call("interrupt")["interrupted"]
+        return flag_in(self._call("interrupt"), "interrupted")
 
     def write_input(self, data: str = "", *, eof: bool = False) -> None:
         """More of the stdin of a run that was started with stdin_stream=True, from another thread."""
@@ -76,12 +66,12 @@ class Session:
 
     def fork(self, count: int = 1, *, checkpoint: Optional[str] = None) -> List["Session"]:
         """Copies of it, or of a checkpoint, each of which goes its own way."""
-        made = self._call("fork", **_fork_parameters(count, checkpoint))["sessions"]
-        return [Session(self._client, info["session_id"], self.language) for info in made]
+        made = infos_of(self._call("fork", **_fork_parameters(count, checkpoint)))
+        return [Session(self._client, info.session_id, self.language) for info in made]
 
     def checkpoint(self) -> str:
         """Remembers variables and files; rollback() takes the id."""
-        return self._call("checkpoint")["checkpoint_id"]
+        return name_in(self._call("checkpoint"), "checkpoint_id")
 
     def rollback(self, checkpoint: str) -> None:
         self._call("rollback", checkpoint_id=checkpoint)
@@ -94,11 +84,11 @@ class Session:
         self._call("put_files", files=_core.files_of(files))
 
     def read_file(self, path: str) -> bytes:
-        return _bytes_of(self._call("get_file", path=path))
+        return file_of(self._call("get_file", path=path))
 
     def list_files(self) -> Dict[str, int]:
         """Paths in /workspace, and their sizes in bytes."""
-        return _sizes_of(self._call("get_file"))
+        return sizes_of(self._call("get_file"))
 
     def close(self) -> None:
         """Ends it and removes its files."""
@@ -128,18 +118,18 @@ class AsyncSession:
 
     async def interrupt(self) -> bool:
         """Ends the run under way, from another task; whether there was one."""
-        return (await self._call("interrupt"))["interrupted"]
+        return flag_in(await self._call("interrupt"), "interrupted")
 
     async def write_input(self, data: str = "", *, eof: bool = False) -> None:
         """More of the stdin of a run that was started with stdin_stream=True, from another task."""
         await self._call("input", data=data, eof=eof)
 
     async def fork(self, count: int = 1, *, checkpoint: Optional[str] = None) -> List["AsyncSession"]:
-        made = (await self._call("fork", **_fork_parameters(count, checkpoint)))["sessions"]
-        return [AsyncSession(self._client, info["session_id"], self.language) for info in made]
+        made = infos_of(await self._call("fork", **_fork_parameters(count, checkpoint)))
+        return [AsyncSession(self._client, info.session_id, self.language) for info in made]
 
     async def checkpoint(self) -> str:
-        return (await self._call("checkpoint"))["checkpoint_id"]
+        return name_in(await self._call("checkpoint"), "checkpoint_id")
 
     async def rollback(self, checkpoint: str) -> None:
         await self._call("rollback", checkpoint_id=checkpoint)
@@ -151,10 +141,10 @@ class AsyncSession:
         await self._call("put_files", files=_core.files_of(files))
 
     async def read_file(self, path: str) -> bytes:
-        return _bytes_of(await self._call("get_file", path=path))
+        return file_of(await self._call("get_file", path=path))
 
     async def list_files(self) -> Dict[str, int]:
-        return _sizes_of(await self._call("get_file"))
+        return sizes_of(await self._call("get_file"))
 
     async def close(self) -> None:
         await self._call("close")

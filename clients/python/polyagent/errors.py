@@ -1,7 +1,8 @@
 """Why a call did not become a run."""
 from __future__ import annotations
 
-from typing import Optional
+import functools
+from typing import Any, Callable, Optional, TypeVar
 
 import grpc
 
@@ -42,6 +43,26 @@ class Overloaded(PolyagentError):
     retry_after: float = 1.0
 
 
+class BadAnswer(PolyagentError):
+    """The server's answer is not what its contract says."""
+
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def reads_answers(function: _F) -> _F:
+    """What a server says may be anything: what cannot be read is a BadAnswer."""
+
+    @functools.wraps(function)
+    def checked(*args: Any, **more: Any) -> Any:
+        try:
+            return function(*args, **more)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise BadAnswer(f"the server's answer cannot be read: {error!r:.200}") from error
+
+    return checked  # type: ignore[return-value]
+
+
 _BY_CODE = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -58,6 +79,7 @@ def from_rpc(error: grpc.RpcError) -> PolyagentError:
     trailing = dict(error.trailing_metadata() or ())  # type: ignore[attr-defined]
     made = _BY_CODE.get(code, PolyagentError)(
         error.details() or code.name, code.name, trailing.get("x-request-id"))  # type: ignore[attr-defined]
-    if isinstance(made, Overloaded) and "grpc-retry-pushback-ms" in trailing:
-        made.retry_after = int(trailing["grpc-retry-pushback-ms"]) / 1000
+    pushback = trailing.get("grpc-retry-pushback-ms")
+    if isinstance(made, Overloaded) and isinstance(pushback, str) and pushback.isdecimal() and len(pushback) < 9:
+        made.retry_after = int(pushback) / 1000
     return made

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional
 from google.protobuf.json_format import MessageToDict
 
 from . import agent_pb2 as pb
+from .errors import reads_answers
 
 
 @dataclass(frozen=True)
@@ -121,44 +122,105 @@ class Task:
     tool_results: List[Dict[str, Any]]
 
 
+def text_in(answer: Dict[str, Any], name: str, default: Optional[str] = "") -> Any:
+    value = answer.get(name, default)
+    if value is not default and not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def flag_in(answer: Dict[str, Any], name: str) -> bool:
+    return bool(answer.get(name, False))
+
+
+def list_in(answer: Dict[str, Any], name: str) -> List[Any]:
+    value = answer.get(name, [])
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is no list")
+    return value
+
+
 def _bytes_of(output: Dict[str, Any], name: str) -> bytes:
-    encoded = output.get(name + "_base64")
-    return base64.b64decode(encoded) if encoded is not None else output.get(name, "").encode()
+    encoded = text_in(output, name + "_base64", None)
+    return base64.b64decode(encoded, validate=True) if encoded is not None else text_in(output, name).encode()
 
 
-def _known(kind: type, values: Dict[str, Any]) -> Dict[str, Any]:
-    return {name: values[name] for name in kind.__dataclass_fields__ if name in values}  # type: ignore[attr-defined]
+def _numbers(kind: type, values: Dict[str, Any]) -> Dict[str, Any]:
+    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    return {name: float(values[name]) if field.type == "float" else int(values[name])
+            for name, field in fields.items() if name in values and field.type in ("float", "int")}
 
 
+def _usage_of(values: Dict[str, Any]) -> Usage:
+    return Usage(**_numbers(Usage, values), cache=text_in(values, "cache", "miss"))
+
+
+def _error_of(values: Optional[Dict[str, Any]]) -> Optional[Error]:
+    return Error(text_in(values, "code"), text_in(values, "message"), text_in(values, "backtrace")) if values else None
+
+
+def _artifact_of(values: Dict[str, Any]) -> Artifact:
+    """Its name is a path below /output, and may be used as one below some folder here."""
+    name = text_in(values, "name")
+    if not name or any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or not name.isprintable():
+        raise ValueError(f"an artifact may not be named {name!r:.100}")
+    return Artifact(name, text_in(values, "mime"), base64.b64decode(text_in(values, "bytes_base64"), validate=True))
+
+
+@reads_answers
 def result_of(response: pb.ToolCallResponse) -> Result:
     output = MessageToDict(response.output)
-    usage = _known(Usage, output.get("usage", {}))
-    for name in ("fuel", "peak_memory_bytes", "stdout_bytes", "stderr_bytes"):
-        usage[name] = int(usage.get(name, 0))
-    error = output.get("error")
-    return Result(status=output.get("status", ""), exit_code=int(output.get("exit_code", 0)),
-                  stdout=output.get("stdout", ""), stderr=output.get("stderr", ""),
-                  error=Error(**_known(Error, error)) if error else None, usage=Usage(**usage),
-                  isolation=list(output.get("isolation", [])), module_sha256=output.get("module_sha256", ""),
-                  request_id=response.request_id, stdout_truncated=output.get("stdout_truncated", False),
-                  stderr_truncated=output.get("stderr_truncated", False), stdout_bytes=_bytes_of(output, "stdout"),
+    return Result(status=text_in(output, "status"), exit_code=int(output.get("exit_code", 0)),
+                  stdout=text_in(output, "stdout"), stderr=text_in(output, "stderr"),
+                  error=_error_of(output.get("error")), usage=_usage_of(output.get("usage", {})),
+                  isolation=[str(layer) for layer in list_in(output, "isolation")], module_sha256=text_in(output, "module_sha256"),
+                  request_id=response.request_id, stdout_truncated=flag_in(output, "stdout_truncated"),
+                  stderr_truncated=flag_in(output, "stderr_truncated"), stdout_bytes=_bytes_of(output, "stdout"),
                   stderr_bytes=_bytes_of(output, "stderr"),
-                  artifacts=[Artifact(a["name"], a["mime"], base64.b64decode(a["bytes_base64"]))
-                             for a in output.get("artifacts", [])],
-                  value=output.get("result"), session_id=output.get("session_id"),
-                  session_state=output.get("session_state"), raw=output)
+                  artifacts=[_artifact_of(values) for values in list_in(output, "artifacts")],
+                  value=text_in(output, "result", None), session_id=text_in(output, "session_id", None),
+                  session_state=text_in(output, "session_state", None), raw=output)
 
 
+@reads_answers
 def info_of(output: Dict[str, Any]) -> SessionInfo:
-    return SessionInfo(output["session_id"], output["language"], output.get("parent"), output["state"], int(output["turns"]),
-                       int(output["memory_bytes"]), int(output["workspace_bytes"]), output["age_seconds"],
-                       output["idle_seconds"], [c["checkpoint_id"] for c in output.get("checkpoints", [])])
+    return SessionInfo(text_in(output, "session_id"), text_in(output, "language"), text_in(output, "parent", None),
+                       text_in(output, "state"), int(output["turns"]), int(output["memory_bytes"]), int(output["workspace_bytes"]),
+                       float(output["age_seconds"]), float(output["idle_seconds"]),
+                       [text_in(c, "checkpoint_id") for c in list_in(output, "checkpoints")])
 
 
+@reads_answers
+def infos_of(output: Dict[str, Any]) -> List[SessionInfo]:
+    return [info_of(info) for info in output["sessions"]]
+
+
+@reads_answers
+def name_in(output: Dict[str, Any], key: str) -> str:
+    """One that must be there."""
+    name = output[key]
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{key} is no name")
+    return name
+
+
+@reads_answers
+def file_of(output: Dict[str, Any]) -> bytes:
+    encoded = text_in(output, "text_base64", None)
+    return base64.b64decode(encoded, validate=True) if encoded is not None else output["text"].encode()
+
+
+@reads_answers
+def sizes_of(output: Dict[str, Any]) -> Dict[str, int]:
+    return {str(file["path"]): int(file["bytes"]) for file in list_in(output, "files")}
+
+
+@reads_answers
 def tool_of(capability: pb.ToolCapability) -> Tool:
     return Tool(capability.name, capability.description, MessageToDict(capability.input_schema))
 
 
+@reads_answers
 def task_of(response: pb.ExecuteTaskResponse) -> Task:
     return Task(response.task_id, pb.StatusCode.Name(response.status).replace("STATUS_CODE_", ""), response.result,
                 response.error_message, [MessageToDict(r) for r in response.tool_results])
