@@ -72,20 +72,26 @@ function headers(more) {
 async function api(method, path, body) {
   const response = await fetch(path, { method, headers: headers(), body: body === undefined ? undefined : JSON.stringify(body) });
   const answer = await response.json();
-  if (response.status === 401) askForToken();
+  if (response.status === 401) throw askForToken();
   if (!response.ok) throw new Error(answer.error?.message ?? response.statusText);
   return answer;
 }
 
+// What to show instead of the answer, which speaks of headers.
+class NotAllowed extends Error {}
+
 function askForToken() {
   $("token-label").hidden = false;
   $("token").focus();
+  return new NotAllowed($("token").value
+    ? "The server does not know this token. Check it in the field Token, at the top, and run again."
+    : "The server wants a token. Type yours in the field Token, at the top, and run again.");
 }
 
 // Server-sent events of a POST: calls `on(event, data)` for each.
 async function stream(path, body, signal, on) {
   const response = await fetch(path, { method: "POST", headers: headers({ Accept: "text/event-stream" }), body: JSON.stringify(body), signal });
-  if (response.status === 401) askForToken();
+  if (response.status === 401) throw askForToken();
   if (!(response.headers.get("Content-Type") ?? "").startsWith("text/event-stream")) return on("result", await response.json());
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
@@ -194,7 +200,8 @@ async function run() {
     await stream(session ? `/sessions/${session}/run` : "/tools/execute", body, running.signal, on);
   } catch (error) {
     const stopped = error.name === "AbortError";
-    add("pre", "error", stopped ? "stopped" : `no answer from the server: ${error.message}`);
+    const text = error instanceof NotAllowed ? error.message : `no answer from the server: ${error.message}`;
+    add("pre", "error", stopped ? "stopped" : text);
     $("usage").textContent = stopped ? "stopped" : "";
   }
   running = null;

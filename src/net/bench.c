@@ -33,6 +33,8 @@ struct load {
     grpc_completion_queue *queue;
     grpc_byte_buffer *request;
     struct slot *slots; /* owned */
+    grpc_metadata authorization;
+    bool authorized; /* by it */
     uint64_t concurrency, total, begun;
 };
 
@@ -57,6 +59,8 @@ static void begin(struct load *load, struct slot *slot) {
     grpc_op ops[6];
     memset(ops, 0, sizeof ops);
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[0].data.send_initial_metadata.metadata = &load->authorization;
+    ops[0].data.send_initial_metadata.count = load->authorized ? 1 : 0;
     ops[1].op = GRPC_OP_SEND_MESSAGE;
     ops[1].data.send_message.send_message = slot->request;
     ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
@@ -167,7 +171,14 @@ static grpc_byte_buffer *read_request(void) {
 /* bench TARGET RUNS CONCURRENCY */
 int net_bench_main(int argc, char **argv) {
     struct load load = {.channel = NULL};
+    const char *token;
+    char bearer[4096];
     if (argc != 4) return fail("arguments", "is started by polyagent bench");
+    if (!net_token("bench", argv[1], false, &token)) return FAILURE;
+    (void)snprintf(bearer, sizeof bearer, "Bearer %s", token != NULL ? token : "");
+    load.authorized = token != NULL;
+    load.authorization = (grpc_metadata){.key = grpc_slice_from_static_string("authorization"),
+                                         .value = grpc_slice_from_static_string(bearer)};
     load.total = strtoumax(argv[2], NULL, 10);
     load.concurrency = strtoumax(argv[3], NULL, 10);
     grpc_init();

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum { FAILURE = 125, TIME_IS_UP = 124, MAX_ANSWER_BYTES = 256 << 20 };
@@ -46,7 +47,11 @@ static bool add_header(struct curl_slist **headers, const char *line) {
 static int post(const char *what, const char *server, const char *path, json_t *body,
                 struct answer *answer) {
     char url[2048], authorization[4096], problem[CURL_ERROR_SIZE] = "", message[3072];
-    const char *token = getenv("POLYAGENT_TOKEN"), *ca = getenv("POLYAGENT_CA");
+    const char *token, *ca = getenv("POLYAGENT_CA");
+    if (!net_token(what, server, strncasecmp(server, "https://", 8) == 0, &token)) {
+        json_decref(body);
+        return FAILURE;
+    }
     char *text = body != NULL ? json_text(body, JSON_COMPACT) : NULL;
     CURL *curl = curl_easy_init();
     struct curl_slist *headers = NULL;
@@ -87,6 +92,14 @@ static int post(const char *what, const char *server, const char *path, json_t *
                            answer->status);
             code = fail(what, message);
         }
+    }
+    if (code == 0 && answer->status == 401) {
+        const json_t *error = json_object_get(answer->json, "error");
+        const char *why = json_string_value(json_object_get(error, "message"));
+        (void)snprintf(message, sizeof message, "%.2000s; %s $POLYAGENT_TOKEN",
+                       why != NULL ? why : "the server wants a token",
+                       token != NULL ? "it is in" : "put yours into");
+        code = fail(what, message);
     }
     curl_slist_free_all(headers);
     if (curl != NULL) curl_easy_cleanup(curl);

@@ -70,6 +70,25 @@ def test_http_with_one(guarded):
     assert run("submit", "Use python_wasi_runner to execute: print(3)", env=env).out == "3\n"
 
 
+def test_commands_say_where_their_token_is(guarded):
+    env = {name: value for name, value in os.environ.items() if name != "POLYAGENT_TOKEN"}
+    server = f"127.0.0.1:{guarded.port}"
+    for token, words in ((None, "no credential: send Authorization: Bearer TOKEN; put yours into $POLYAGENT_TOKEN"),
+                         ("wrong", "the token is not known: it is none of server.auth.tokens_file; it is in $POLYAGENT_TOKEN")):
+        given = {**env, **({"POLYAGENT_TOKEN": token} if token else {})}
+        for args in (["submit", "--server", server, "x"], ["tool", "--server", server, "python_wasi_runner", '{"code": "1"}']):
+            done = run(*args, env=given)
+            assert done.returncode == 125 and done.err == f"polyagent: {args[0]}: {words}\n" and done.out == "", (args, done.err)
+        done = run("bench", "--server", guarded.grpc, "--runs", "1", "--warmup", "0", env=given)
+        assert done.returncode == 125 and words.split(";")[0] in done.err
+    good = {**env, "POLYAGENT_TOKEN": TOKEN}
+    assert json.loads(run("bench", "--server", guarded.grpc, "--runs", "3", "--json", env=good).out)["failed"] == 0
+    for args in (["submit", "--server", "http://192.0.2.1:8000", "x"], ["bench", "--server", "192.0.2.1:50051", "--runs", "1"],
+                 ["submit", "--server", "localhost.example.org", "x"], ["submit", "--server", "http://localhost@192.0.2.1", "x"]):
+        done = run(*args, env=good)
+        assert done.returncode == 125 and "would go in clear" in done.err and TOKEN not in done.err
+
+
 def test_grpc(guarded):
     for token in (None, "wrong"):
         with polyagent.Client(guarded.grpc, token=token) as client:

@@ -187,6 +187,11 @@ def test_with_tokens_it_asks_for_one(browser, tmp_path):
     page = browser.new_page()
     page.goto(server.base + "/")
     expect(page.locator("#token-label")).to_be_visible()
+    for token, words in (("", "The server wants a token."), ("wrong", "The server does not know this token.")):
+        page.fill("#token", token)
+        page.click("#run")
+        expect(page.locator("#output .error")).to_contain_text(words)
+        expect(page.locator("#usage")).to_have_text("")
     page.fill("#token", "secret")
     page.click("#run")
     expect(page.locator("#output .result")).to_contain_text("[2, 3, 5")
