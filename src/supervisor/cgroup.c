@@ -1,6 +1,7 @@
-/* One control group for all workers of a supervisor: memory and processes together. Version 1 has a
- * directory for each controller, version 2 one for all. Where none can be made, the layer is not in
- * force.
+/* One control group for all workers and compilers of a supervisor: memory and processes together,
+ * and their weight against everything else on the host. Version 1 has a directory for each
+ * controller, version 2 one for all. Where none can be made, the layer is not in force; without a
+ * weight it is.
  *
  * In version 2 only groups without processes of their own can hand controllers to their children
  * (cgroup-v2.rst, "No Internal Process Constraint"). So where our group was not prepared by whoever
@@ -17,8 +18,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 
-enum { MAX_DIRS = 2, PATH_BYTES = 512, REMOVE_TRIES = 400 };
+enum { MAX_DIRS = 3, PATH_BYTES = 512, REMOVE_TRIES = 400 };
+/* Of an ordinary process, in the units of each version; MAX_CORES keeps it in their range. */
+enum { SHARES_V1 = 1024, WEIGHT_V2 = 100, MAX_CORES = 100 };
 #define NAME "polyagent-"
 #define NAME_SELF "polyagent-self-"
 
@@ -27,7 +31,15 @@ struct cgroup {
     int count;
     int home;                /* of them, the one that we moved into ourselves; 0: none */
     char origin[PATH_BYTES]; /* whence; "": we did not move */
+    bool weighs;
 };
+
+/* As much as an ordinary process on each core: so a run alone has its core's share, as it would
+ * have outside, whatever its nice value, which counts within the group only. */
+static uint64_t weight(uint64_t of_one) {
+    int cores = get_nprocs();
+    return of_one * (uint64_t)(cores < 1 ? 1 : cores > MAX_CORES ? MAX_CORES : cores);
+}
 
 static int write_text(const char *dir, const char *file, const char *text) {
     char path[PATH_BYTES + 64];
@@ -42,6 +54,17 @@ static int write_number(const char *dir, const char *file, uint64_t value) {
     return write_text(dir, file, text);
 }
 
+/* Whether a list such as "cpu,cpuacct" has a controller in it; version 2's is "". */
+static bool names(const char *list, const char *controller) {
+    size_t length = strlen(controller);
+    for (;; list++) {
+        size_t part = strcspn(list, ",");
+        if (part == length && strncmp(list, controller, length) == 0) return true;
+        list += part;
+        if (*list == 0) return false;
+    }
+}
+
 /* Where our own process stands in the hierarchy of a controller ("" for version 2): "N:list:path".
  */
 static bool own_place(const char *controller, char *out, size_t size) {
@@ -54,7 +77,7 @@ static bool own_place(const char *controller, char *out, size_t size) {
         if (path == NULL) continue;
         *path++ = 0;
         path[strcspn(path, "\n")] = 0;
-        found = strcmp(list + 1, controller) == 0;
+        found = names(list + 1, controller);
         if (found) (void)snprintf(out, size, "%s", strcmp(path, "/") == 0 ? "" : path);
     }
     if (file != NULL) (void)fclose(file);
@@ -110,6 +133,18 @@ static bool limit_v1(struct cgroup *cgroup, const char *root, uint64_t memory_by
     return true;
 }
 
+/* The weight is had or not: it bounds nobody. */
+static void weigh_v1(struct cgroup *cgroup, const char *root) {
+    char mount[PATH_BYTES / 4], parent[PATH_BYTES - 64];
+    (void)snprintf(mount, sizeof mount, "%s/cpu", root);
+    if (!own_dir(mount, "cpu", parent)) return;
+    sweep(parent);
+    if (!make(cgroup, parent, NAME)) return;
+    const char *dir = cgroup->dirs[cgroup->count - 1];
+    cgroup->weighs = write_number(dir, "cpu.shares", weight(SHARES_V1)) == 0;
+    if (!cgroup->weighs) (void)rmdir(cgroup->dirs[--cgroup->count]);
+}
+
 /* Moves this process into a child of its group, so that the group may give controllers to other
  * children. */
 static bool make_way(struct cgroup *cgroup, const char *parent) {
@@ -119,7 +154,9 @@ static bool make_way(struct cgroup *cgroup, const char *parent) {
         return false;
     }
     (void)snprintf(cgroup->origin, sizeof cgroup->origin, "%s", parent);
-    return write_text(parent, "cgroup.subtree_control", "+memory +pids") == 0;
+    if (write_text(parent, "cgroup.subtree_control", "+memory +pids") != 0) return false;
+    (void)write_text(parent, "cgroup.subtree_control", "+cpu"); /* there may be none */
+    return true;
 }
 
 static bool limit_v2(struct cgroup *cgroup, const char *root, bool may_move, uint64_t memory_bytes,
@@ -134,6 +171,7 @@ static bool limit_v2(struct cgroup *cgroup, const char *root, bool may_move, uin
          write_number(dir, "pids.max", max_processes) != 0)) {
         return false;
     }
+    cgroup->weighs = write_number(dir, "cpu.weight", weight(WEIGHT_V2)) == 0;
     return memory_bytes == 0 || write_number(dir, "memory.max", memory_bytes) == 0;
 }
 
@@ -146,9 +184,14 @@ struct cgroup *cgroup_new(const char *root, bool may_move, uint64_t memory_bytes
     bool ok = access(controllers, R_OK) == 0
                   ? limit_v2(cgroup, root, may_move, memory_bytes, max_processes)
                   : limit_v1(cgroup, root, memory_bytes, max_processes);
+    if (ok && access(controllers, R_OK) != 0) weigh_v1(cgroup, root);
     if (ok) return cgroup;
     cgroup_free(cgroup);
     return NULL;
+}
+
+bool cgroup_weighs(const struct cgroup *cgroup) {
+    return cgroup != NULL && cgroup->weighs;
 }
 
 /* Version 2 has one directory; of version 1's, the first is that of pids. */
@@ -190,6 +233,7 @@ static void remove_dir(const char *dir) {
 void cgroup_free(struct cgroup *cgroup) {
     if (cgroup == NULL) return;
     if (cgroup->origin[0] != 0) { /* back to where we came from, controllers off first */
+        (void)write_text(cgroup->origin, "cgroup.subtree_control", "-cpu");
         (void)write_text(cgroup->origin, "cgroup.subtree_control", "-memory -pids");
         (void)write_number(cgroup->origin, "cgroup.procs", (uint64_t)getpid());
     }

@@ -176,6 +176,7 @@ static void start(struct code *code, struct tenant *payer) {
     }
     int result = s->cgroup != NULL ? cgroup_add(s->cgroup, code->compiler.pid) : 0;
     if (result == -ESRCH) result = 0; /* it has failed already */
+    pace_compiler(s, code->compiler.pid);
     if (result >= 0) {
         result = sd_event_add_io(s->event, &code->report, code->compiler.report_fd, EPOLLIN,
                                  on_report, code);

@@ -336,9 +336,11 @@ void judge_run(const struct verdict_facts *facts, struct worker_report *report);
 bool mounts_can_be_mapped(struct slot *probe, const struct packet *packet);
 int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err);
 
-/* pace.c: long runs make way for short ones. */
+/* pace.c: long runs make way for short ones, and not for what else there is on the host. */
 int pace_new(struct supervisor *supervisor);
 void pace_run_begins(struct supervisor *supervisor, struct worker *worker);
+void pace_run_ended(struct supervisor *supervisor);
+void pace_compiler(const struct supervisor *supervisor, pid_t pid); /* one that has just begun */
 
 /* cgroup.c */
 #define CGROUP_ROOT "/sys/fs/cgroup"
@@ -347,6 +349,9 @@ void pace_run_begins(struct supervisor *supervisor, struct worker *worker);
 struct cgroup *cgroup_new(const char *root, bool may_move, uint64_t memory_bytes,
                           uint32_t max_processes);
 int cgroup_add(const struct cgroup *cgroup, pid_t pid);
+/* Whether it is weighed against the rest of the host as a whole, so that nice values in it count
+ * only within it. NULL: it is not. */
+bool cgroup_weighs(const struct cgroup *cgroup);
 int cgroup_bound_processes(const struct cgroup *cgroup, uint32_t max_processes);
 /* Ends whoever is still in it (2 s at most are waited for that), and removes it. */
 void cgroup_free(struct cgroup *cgroup);

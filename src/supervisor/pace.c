@@ -1,12 +1,17 @@
 /* Short runs first: one that lasts gets a lower priority, so that a wake-up of any other process of
  * ours comes before it, and no number of endless loops keeps the short ones waiting. It still gets
- * what nobody else wants, and a tenth of what somebody does (sched(7), nice values). */
+ * what no other run wants, and a tenth of what one does (sched(7), nice values).
+ *
+ * That is a matter between runs, and not with whatever else there is on the host. In a control
+ * group with a weight of its own, nice values count within it only. Without one, a run is slow only
+ * while others of ours run, and as soon as it is alone (and we have the right to say so) it is not.
+ */
 #include "supervisor/internal.h"
 
 #include <stdio.h>
 #include <sys/resource.h>
 
-enum { SHORT_MS = 10, LONG_NICE = 10 };
+enum { SHORT_MS = 10, ALONE_MS = 50, LONG_NICE = 10 };
 
 pid_t pid_of(int pidfd) {
     char path[64], line[256];
@@ -24,9 +29,23 @@ static void set_nice(struct worker *worker, int nice) {
     if (pid > 0 && setpriority(PRIO_PROCESS, (id_t)pid, nice) == 0) worker->is_slow = nice > 0;
 }
 
-static void make_way(struct supervisor_run *run) {
-    set_nice(run->worker, LONG_NICE);
-    run->is_long = true;
+/* What is long makes way, or need not any more. */
+static void weigh(const struct supervisor *s, struct supervisor_run *run) {
+    bool makes_way = run->is_long && (cgroup_weighs(s->cgroup) || s->running > 1);
+    if (makes_way != run->worker->is_slow) set_nice(run->worker, makes_way ? LONG_NICE : 0);
+}
+
+/* One timer for all; the earlier time counts. */
+static void look_in(struct supervisor *s, uint64_t ms) {
+    int enabled = SD_EVENT_OFF;
+    uint64_t due_us = 0, now_us = clock_now_ns() / 1000;
+    (void)sd_event_source_get_enabled(s->pace, &enabled);
+    if (enabled != SD_EVENT_OFF && sd_event_source_get_time(s->pace, &due_us) >= 0 &&
+        due_us <= now_us + ms * 1000) {
+        return;
+    }
+    if (sd_event_source_set_time(s->pace, now_us + ms * 1000) >= 0)
+        (void)sd_event_source_set_enabled(s->pace, SD_EVENT_ONESHOT);
 }
 
 static int on_pace(sd_event_source *source, uint64_t now_us, void *context) {
@@ -35,13 +54,11 @@ static int on_pace(sd_event_source *source, uint64_t now_us, void *context) {
     uint64_t now_ns = clock_now_ns(), next_ns = UINT64_MAX;
     (void)now_us;
     TAILQ_FOREACH(run, &s->runs, all) {
-        if (run->state != RUN_RUNNING || run->is_long) continue;
+        if (run->state != RUN_RUNNING) continue;
         uint64_t due_ns = run->dispatched_ns + SHORT_MS * NS_PER_MS;
-        if (due_ns <= now_ns) {
-            make_way(run);
-        } else if (due_ns < next_ns) {
-            next_ns = due_ns;
-        }
+        run->is_long = due_ns <= now_ns;
+        if (run->is_long) weigh(s, run);
+        if (!run->is_long && due_ns < next_ns) next_ns = due_ns;
     }
     if (next_ns == UINT64_MAX) return 0; /* until the next run begins */
     int result = sd_event_source_set_time(source, next_ns / 1000 + 1);
@@ -54,11 +71,20 @@ int pace_new(struct supervisor *s) {
 }
 
 void pace_run_begins(struct supervisor *s, struct worker *worker) {
+    struct supervisor_run *run;
     /* The copy of a session that had a long turn. Without privileges it stays as it is. */
     if (worker->is_slow) set_nice(worker, 0);
-    int enabled = SD_EVENT_OFF;
-    if (sd_event_source_get_enabled(s->pace, &enabled) != 0) return; /* it is on, or failed */
-    if (sd_event_source_set_time_relative(s->pace, SHORT_MS * 1000) >= 0) {
-        (void)sd_event_source_set_enabled(s->pace, SD_EVENT_ONESHOT);
+    look_in(s, SHORT_MS);
+    if (cgroup_weighs(s->cgroup)) return;
+    TAILQ_FOREACH(run, &s->runs, all) { /* those that were alone until now */
+        if (run->state == RUN_RUNNING && run->is_long) weigh(s, run);
     }
+}
+
+void pace_run_ended(struct supervisor *s) {
+    if (s->running == 1 && !cgroup_weighs(s->cgroup)) look_in(s, ALONE_MS);
+}
+
+void pace_compiler(const struct supervisor *s, pid_t pid) {
+    if (cgroup_weighs(s->cgroup)) (void)setpriority(PRIO_PROCESS, (id_t)pid, LONG_NICE);
 }

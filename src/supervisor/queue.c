@@ -129,4 +129,5 @@ struct supervisor_run *queue_pop(struct supervisor *s) {
 void queue_worker_done(struct supervisor_run *run) {
     run->tenant->running--;
     run->supervisor->running--;
+    pace_run_ended(run->supervisor);
 }

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import time
 
 import pytest
 from program import BUILD, POLYAGENT, PYTHON_WASM, ROOT, cold_cpu_ms, run
-from server import Server, children, descriptors, falls_to, resident_kib, settled
+from server import Server, becomes, children, descriptors, falls_to, resident_kib, settled
 
 HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 # By chance a worker more or less is parked; a server keeps a descriptor for as many workers as it ever had.
@@ -147,6 +148,46 @@ def test_long_runs_make_way_for_short_ones(server):
             nice = [os.getpriority(os.PRIO_PROCESS, pid) for pid in children(server.pid)]
         client.kill()
     assert 10 in nice and 0 in nice  # the loop, and those that wait for work
+
+
+@contextlib.contextmanager
+def endless(env, *options):
+    """A run that computes until it is over with it."""
+    with subprocess.Popen([POLYAGENT, "python", *options, "-c", "print('on', flush=True)\nwhile True: pass"],
+                          env=env, stdout=subprocess.PIPE) as client:
+        assert client.stdout.readline() == b"on\n"
+        yield client
+        client.kill()
+
+
+def slow(pid):
+    """How many of its workers make way."""
+    count = 0
+    for child in children(pid):
+        with contextlib.suppress(ProcessLookupError):
+            count += os.getpriority(os.PRIO_PROCESS, child) == 10
+    return count
+
+
+def test_a_run_makes_way_for_runs_only(tmp_path):
+    """Without a weight of the server's own, a run that is alone is as any other process on the host."""
+    layers = [line.split()[0] for line in run("doctor").out.splitlines() if re.match(r"^\w+ +(yes|no|-)", line)]
+    without = ",".join(layer for layer in layers if layer != "cgroup")
+    server = Server(tmp_path, env={"POLYAGENT_WASI_ISOLATION_LAYERS": without})
+    with endless(server.env):
+        time.sleep(0.5)
+        assert slow(server.pid) == 0
+        with endless(server.env):
+            assert becomes(lambda: slow(server.pid), 2) == 2
+        if os.geteuid() == 0:  # nobody else may take a nice value back
+            assert becomes(lambda: slow(server.pid), 0) == 0
+    server.stop()
+
+
+def test_a_command_alone_makes_way_for_nobody(tmp_path):
+    with endless(os.environ, "--local") as client:
+        time.sleep(0.5)
+        assert slow(client.pid) == 0
 
 
 def test_output_comes_as_it_is_written(server):

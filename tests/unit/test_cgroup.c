@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 static char root[32];
@@ -63,6 +64,7 @@ static void make_tree(bool ready) {
     if (ready) {
         put(group, "pids.max");
         put(group, "memory.max");
+        put(group, "cpu.weight");
     }
 }
 
@@ -79,9 +81,28 @@ static void test_a_prepared_group_gets_the_limits(void **state) {
     assert_non_null(cgroup);
     assert_holds(group, "pids.max", "77");
     assert_holds(group, "memory.max", "123456");
+    char weight[16]; /* an ordinary process's on each core */
+    (void)snprintf(weight, sizeof weight, "%d", 100 * (get_nprocs() > 100 ? 100 : get_nprocs()));
+    assert_holds(group, "cpu.weight", weight);
+    assert_true(cgroup_weighs(cgroup));
     assert_int_equal(cgroup_add(cgroup, 4242), 0);
     assert_holds(group, "cgroup.procs", "4242");
     assert_holds("", "cgroup.subtree_control", ""); /* nothing of the parent's was touched */
+    cgroup_free(cgroup);
+    remove_tree();
+}
+
+/* Memory and processes are bounded all the same. */
+static void test_a_group_without_a_weight(void **state) {
+    char path[256];
+    (void)state;
+    make_tree(true);
+    (void)snprintf(path, sizeof path, "%s/%s/cpu.weight", root, group);
+    assert_int_equal(unlink(path), 0);
+    struct cgroup *cgroup = cgroup_new(root, false, 123456, 77);
+    assert_non_null(cgroup);
+    assert_holds(group, "memory.max", "123456");
+    assert_false(cgroup_weighs(cgroup));
     cgroup_free(cgroup);
     remove_tree();
 }
@@ -108,6 +129,7 @@ static void test_no_hierarchy_is_no_layer(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_prepared_group_gets_the_limits),
+        cmocka_unit_test(test_a_group_without_a_weight),
         cmocka_unit_test(test_without_controllers_there_is_no_layer),
         cmocka_unit_test(test_no_hierarchy_is_no_layer),
     };
