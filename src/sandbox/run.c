@@ -77,6 +77,10 @@ static const char *program_name(const struct pa_job *job) {
     return job->argc > 0 ? job->argv[0] : "module";
 }
 
+static uint64_t cpu_ns(const struct run *run) {
+    return clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - run->cpu_start_ns;
+}
+
 static void judge_trap(struct run *run, wasm_trap_t *trap) {
     struct run_report *report = run->report;
     wasmtime_trap_code_t code;
@@ -136,9 +140,12 @@ static void judge(struct run *run, wasm_trap_t *trap) {
     switch (wasi_stopped(run->wasi)) {
     case WASI_STOP_EXIT: judge_exit(run, wasi_exit_code(run->wasi)); break;
     case WASI_STOP_DEADLINE:
-        verdict(run->report, PA_TIMEOUT,
-                "Execution timeout: %llu ms of wall time have passed; raise execution_timeout_ms",
-                (unsigned long long)run->job->limits.execution_timeout_ms);
+        verdict(
+            run->report, PA_TIMEOUT,
+            "Execution timeout: %llu ms of wall time have passed, and it got %llu ms of processor "
+            "time; raise execution_timeout_ms",
+            (unsigned long long)run->job->limits.execution_timeout_ms,
+            (unsigned long long)(cpu_ns(run) / NS_PER_MS));
         break;
     case WASI_STOP_OUTPUT_LIMIT:
         verdict(run->report, PA_OUTPUT_LIMIT,
@@ -381,7 +388,7 @@ static struct wasi_config world_of(const struct run_setup *setup) {
 
 static void finish_report(struct run *run) {
     run->report->ended_ns = clock_now_ns();
-    run->report->cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - run->cpu_start_ns;
+    run->report->cpu_ns = cpu_ns(run);
     run->report->finished = true;
 }
 

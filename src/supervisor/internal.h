@@ -326,6 +326,7 @@ struct verdict_facts {
     const struct pa_limits *limits;
     const siginfo_t *info; /* NULL: it has said that it is done */
     uint32_t required_layers;
+    uint64_t cpu_ns; /* that the kernel says it used; 0: not known, as it is not reaped */
     bool out_of_time;
     bool cancelled;
 };

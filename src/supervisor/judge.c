@@ -69,8 +69,11 @@ void judge_run(const struct verdict_facts *facts, struct worker_report *shared) 
         return;
     } else if (facts->out_of_time) {
         set(report, PA_TIMEOUT,
-            "Execution timeout: %llu ms of wall time have passed; raise execution_timeout_ms",
-            (unsigned long long)facts->limits->execution_timeout_ms);
+            "Execution timeout: %llu ms of wall time have passed, and it got %llu ms of processor "
+            "time; "
+            "raise execution_timeout_ms",
+            (unsigned long long)facts->limits->execution_timeout_ms,
+            (unsigned long long)(facts->cpu_ns / NS_PER_MS));
     } else if (facts->info == NULL) {
         set(report, PA_INTERNAL, "the worker's report makes no sense");
     } else {

@@ -151,6 +151,7 @@ void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_
     copy = *run->worker->report;
     const struct verdict_facts facts = {.limits = &run->packet.header.limits,
                                         .info = info,
+                                        .cpu_ns = cpu_ns,
                                         .required_layers = run->packet.header.policy.required,
                                         .out_of_time = run->out_of_time,
                                         .cancelled = run->cancelled};
