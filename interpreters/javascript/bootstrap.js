@@ -8,8 +8,8 @@
 (() => {
   const { std, os } = globalThis;
   const write = (file, values) => {
+    // What is written is with the host at once, even if the run is stopped before the program ends.
     file.puts(values.map((v) => (typeof v === "string" ? v : show(v))).join(" ") + "\n");
-    file.flush(); // a line is visible when it is complete, even if the run is stopped before the program ends
   };
   const show = (value, depth = 0, seen = []) => {
     if (typeof value === "string") return depth > 0 ? JSON.stringify(value) : value;
@@ -30,6 +30,17 @@
   };
   const out = (...values) => write(std.out, values);
   const err = (...values) => write(std.err, values);
+  // Pieces of lines likewise.
+  for (const file of [std.out, std.err])
+    for (const name of ["puts", "printf", "putByte", "write"]) {
+      const plain = file[name].bind(file);
+      file[name] = (...values) => {
+        const result = plain(...values);
+        file.flush();
+        return result;
+      };
+    }
+  globalThis.std = { ...std, puts: std.out.puts, printf: std.out.printf };
   globalThis.console = { log: out, info: out, debug: out, dir: out, warn: err, error: err, trace: err };
   globalThis.print = out;
 

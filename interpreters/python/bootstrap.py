@@ -15,12 +15,19 @@ def _polyagent_boot():
     import os
     import sys
 
+    standard = []
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
     builtins.help = _sitebuiltins._Helper()
-    # A line is visible when it is complete, even if the run is stopped before the program ends.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)
+    # What is written is with the host at once, even if the run is stopped before the program ends; pieces of lines are put
+    # together there.
+    for name in ("stdout", "stderr"):
+        buffered = getattr(sys, name)
+        stream = type(buffered)(buffered.buffer.raw, buffered.encoding, buffered.errors, write_through=True)
+        stream.mode = "w"
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+        standard.append(buffered)  # which would close the descriptor with its end
     environment = os.environ
     wheels = "/usr/local/lib/wheels"  # of a profile that has some
     if os.path.isdir(wheels):

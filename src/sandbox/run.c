@@ -340,6 +340,7 @@ static void run_in_store(struct run *run, const wasmtime_module_t *module,
     } else {
         call_entry(run, &instance);
     }
+    wasi_flush(run->wasi);
     int result = profile != NULL ? profile_finish(profile, run->job->profile_fd) : 0;
     if (result != 0 && run->report->status == PA_OK) {
         verdict(run->report, PA_INTERNAL, "the profile could not be written: %s",
@@ -382,6 +383,8 @@ static struct wasi_config world_of(const struct run_setup *setup) {
         .deadline_ns = setup->deadline_ns,
         .trace_fd = job->trace_fd,
         .counts = setup->report->output,
+        .tails = setup->tails,
+        .held = setup->held,
         .growth = &setup->report->growth,
     };
 }
@@ -396,6 +399,7 @@ static void finish_report(struct run *run) {
  * and to tell where it stood would take longer than many a run. */
 static void at_stop(void *context) {
     struct run *run = context;
+    wasi_flush(run->wasi);
     judge(run, NULL);
     count_fuel(run);
     finish_report(run);

@@ -31,7 +31,9 @@ struct run_setup {
     struct buffer *captured;                /* two, or NULL */
     uint64_t deadline_ns;                   /* ends calls that block in the host */
     struct run_report *report;
-    mode_t mask; /* wasi_config */
+    struct wasi_tails *tails; /* wasi_config; NULL: none */
+    void (*held)(void);       /* wasi_config */
+    mode_t mask;              /* wasi_config */
     bool same_mounts;
     bool moved; /* wasi_config */
     bool stays; /* the checkpoint is reached again at the end of the job: a session */

@@ -3,6 +3,7 @@
 #include "supervisor/internal.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysinfo.h>
@@ -143,6 +144,19 @@ static int on_output(sd_event_source *source, int fd, uint32_t events, void *con
     return 0;
 }
 
+/* What a worker had still to write when it was stopped. Nobody waits for a reader that does not
+ * read: what a pipe has room for at once is written, as are files. */
+static void write_tails(struct supervisor_run *run, const struct worker_report *report) {
+    static const int places[] = {PACKET_STDOUT, PACKET_STDERR};
+    for (int i = 0; i < 2; i++) {
+        size_t held = report->run.output[i].held;
+        struct pollfd out = {.fd = run->packet.fds[places[i]], .events = POLLOUT};
+        if (held == 0 || held > WASI_TAIL_BYTES || out.fd < 0) continue;
+        if (poll(&out, 1, 0) == 1 && out.revents & POLLOUT)
+            (void)!write(out.fd, report->tails.bytes[i], held); /* the output is cut, as it was */
+    }
+}
+
 void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_t cpu_ns) {
     struct supervisor *s = run->supervisor;
     /* Copied once: one that has only said that it is done could still write to it. */
@@ -164,6 +178,7 @@ void run_worker_ended(struct supervisor_run *run, const siginfo_t *info, uint64_
         run_again_or_fail(run, &err);
         return;
     }
+    write_tails(run, report);
     for (int i = 0; i < 2; i++) {
         while (run->output_fds[i] >= 0 && drain(run, i)) {
         }

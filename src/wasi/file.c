@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, struct iovec *out, int *used) {
+wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, uint64_t most,
+                       struct iovec *out, int *used) {
     uint8_t *array;
     uint64_t total = 0;
     *used = 0;
@@ -17,7 +18,7 @@ wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, struct iove
         uint8_t *data;
         memcpy(pair, array + (size_t)i * WASI_IOVEC_BYTES, sizeof pair);
         if (!guest_span(w->memory, pair[0], pair[1], &data)) return WASI_EFAULT;
-        uint64_t room = WASI_MAX_CALL_BYTES - total;
+        uint64_t room = most - total;
         size_t part = pair[1] < room ? pair[1] : (size_t)room;
         if (part > 0) {
             out[*used] = (struct iovec){.iov_base = data, .iov_len = part};
@@ -63,7 +64,8 @@ WASI_FN(fd_read) {
     int count;
     size_t done = 0;
     wasi_errno e = transfer_get(w, a[0], WASI_RIGHT_FD_READ, &entry);
-    if (e == WASI_SUCCESS) e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], iov, &count);
+    if (e == WASI_SUCCESS)
+        e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], WASI_MAX_CALL_BYTES, iov, &count);
     if (e != WASI_SUCCESS) return e;
     if (count > 0 && entry->kind == WASI_INPUT) {
         e = wasi_stream_read(w, entry, iov, count, &done);
@@ -124,7 +126,10 @@ WASI_FN(fd_write) {
     int count;
     size_t done = 0;
     wasi_errno e = transfer_get(w, a[0], WASI_RIGHT_FD_WRITE, &entry);
-    if (e == WASI_SUCCESS) e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], iov, &count);
+    if (e != WASI_SUCCESS) return e;
+    /* Streams take all that there is: an interpreter without a buffer does not come back for it. */
+    uint64_t most = entry->kind == WASI_OUTPUT ? UINT32_MAX : WASI_MAX_CALL_BYTES;
+    e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], most, iov, &count);
     if (e != WASI_SUCCESS) return e;
     if (count > 0) {
         e = entry->kind == WASI_OUTPUT  ? wasi_stream_write(w, entry, iov, count, &done)
@@ -142,7 +147,8 @@ WASI_FN(fd_pread) {
     int count;
     ssize_t got = 0;
     wasi_errno e = file_get(w, a[0], WASI_RIGHT_FD_READ | WASI_RIGHT_FD_SEEK, &entry);
-    if (e == WASI_SUCCESS) e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], iov, &count);
+    if (e == WASI_SUCCESS)
+        e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], WASI_MAX_CALL_BYTES, iov, &count);
     if (e != WASI_SUCCESS) return e;
     if (a[3] > INT64_MAX) return WASI_EINVAL;
     if (count > 0) got = preadv(entry->host_fd, iov, count, (off_t)a[3]);
@@ -156,7 +162,8 @@ WASI_FN(fd_pwrite) {
     int count;
     size_t done = 0;
     wasi_errno e = file_get(w, a[0], WASI_RIGHT_FD_WRITE | WASI_RIGHT_FD_SEEK, &entry);
-    if (e == WASI_SUCCESS) e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], iov, &count);
+    if (e == WASI_SUCCESS)
+        e = wasi_iovecs(w, (uint32_t)a[1], (uint32_t)a[2], WASI_MAX_CALL_BYTES, iov, &count);
     if (e != WASI_SUCCESS) return e;
     if (a[3] > INT64_MAX) return WASI_EINVAL;
     if (count > 0) e = file_write(w, entry, iov, count, (off_t)a[3], &done);
@@ -228,7 +235,11 @@ WASI_FN(fd_allocate) {
     uint64_t size = (uint64_t)st.st_size;
     if (end > size) e = wasi_quota_resize(w, &st, size, end);
     if (e != WASI_SUCCESS) return e;
-    if (fallocate(entry->host_fd, 0, (off_t)a[1], (off_t)a[2]) == 0) return WASI_SUCCESS;
+    int result;
+    do {
+        result = fallocate(entry->host_fd, 0, (off_t)a[1], (off_t)a[2]);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0) return WASI_SUCCESS;
     e = wasi_from_errno(errno);
     if (end > size) (void)wasi_quota_resize(w, &st, end, size);
     return e;

@@ -34,6 +34,7 @@ struct wasi_stream {
     int fd; /* the caller's; -1 when captured */
     struct buffer *capture;
     struct wasi_output_counts *counts; /* the caller's */
+    uint8_t *tail;                     /* likewise; NULL: all is written at once */
 };
 
 struct wasi_fd {
@@ -86,6 +87,7 @@ struct wasi {
     uint32_t fd_top; /* no number from here on was ever open */
     struct wasi_input input;
     struct wasi_stream streams[2];
+    void (*held)(void);
     struct wasi_strings argv;
     struct wasi_strings env;
     uint64_t output_limit_bytes;
@@ -184,7 +186,9 @@ wasi_errno wasi_times(struct wasi *w, uint64_t atim, uint64_t mtim, uint16_t fst
                       struct timespec out[2]);
 /* By an open descriptor, or one of O_PATH (`is_path`). */
 wasi_errno wasi_set_times(struct wasi *w, int fd, bool is_path, const struct timespec times[2]);
-wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, struct iovec *out, int *used);
+/* At most `most` bytes of them. */
+wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, uint64_t most,
+                       struct iovec *out, int *used);
 
 /* directory.c */
 void wasi_listing_free(struct wasi_listing *listing);
@@ -193,6 +197,8 @@ void wasi_listing_free(struct wasi_listing *listing);
 void wasi_reach_input(struct wasi *w); /* the checkpoint, if there is one ahead */
 wasi_errno wasi_stream_read(struct wasi *w, const struct wasi_fd *in, const struct iovec *iov,
                             int count, size_t *done);
+/* Nothing is held any more, nor told of. */
+void wasi_streams_begin(void);
 /* To descriptor 0. */
 wasi_errno wasi_stream_answer(struct wasi *w, const struct iovec *iov, int count, size_t *done);
 wasi_errno wasi_stream_write(struct wasi *w, struct wasi_fd *out, const struct iovec *iov,

@@ -27,7 +27,10 @@ static void set_streams(struct wasi *w, const struct wasi_config *config) {
         w->streams[i] = (struct wasi_stream){.fd = sinks[i]->capture == NULL ? sinks[i]->fd : -1,
                                              .capture = sinks[i]->capture,
                                              .counts = &config->counts[i]};
+        if (config->tails != NULL) w->streams[i].tail = config->tails->bytes[i];
     }
+    w->held = config->held;
+    wasi_streams_begin();
 }
 
 void wasi_job_begin(struct wasi *w, const struct wasi_config *config) {
@@ -122,6 +125,7 @@ void wasi_rest(struct wasi *w) {
                                         .stderr_sink.fd = -1,
                                         .counts = nobodys,
                                         .stays = true};
+    wasi_flush(w);
     wasi_origins_rest(w);
     wasi_job_begin(w, &nothing);
 }

@@ -161,6 +161,7 @@ static wasi_errno poll_all(struct wasi *w, const struct poll_call *call) {
     uint64_t shortest = UINT64_MAX;
     bool timed = false, ready = false;
     reach_input(w, call);
+    wasi_flush(w);
     for (uint32_t i = 0; i < call->count; i++) {
         const struct subscription *sub = &call->subs[i];
         call->host[i].fd = -1;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 /* Waits until `fd` is ready for `events` or the deadline comes. */
@@ -46,6 +47,7 @@ wasi_errno wasi_stream_read(struct wasi *w, const struct wasi_fd *in, const stru
     struct wasi_input *input = &w->input;
     *done = 0;
     wasi_reach_input(w);
+    wasi_flush(w); /* a prompt */
     if (input->job.left > 0 || input->stdin.data != NULL) {
         *done = read_bytes(input->job.left > 0 ? &input->job : &input->stdin, iov, count);
         return WASI_SUCCESS;
@@ -66,11 +68,18 @@ wasi_errno wasi_stream_read(struct wasi *w, const struct wasi_fd *in, const stru
     }
 }
 
-static wasi_errno put(struct wasi *w, struct wasi_stream *stream, const uint8_t *data,
-                      size_t size) {
-    if (stream->capture != NULL) {
-        return buffer_append(stream->capture, data, size) == 0 ? WASI_SUCCESS : WASI_ENOMEM;
-    }
+/* The stream whose tail holds something; NULL while that changes. A signal's handler looks at it.
+ * One at most: what is written to one stream comes after what the other one holds. */
+static struct wasi_stream *volatile late;
+static volatile sig_atomic_t told; /* somebody is going to flush it */
+
+void wasi_streams_begin(void) {
+    late = NULL;
+    told = 0;
+}
+
+static wasi_errno write_all(struct wasi *w, struct wasi_stream *stream, const uint8_t *data,
+                            size_t size) {
     while (size > 0) {
         ssize_t sent = write(stream->fd, data, size);
         if (sent >= 0) {
@@ -82,6 +91,60 @@ static wasi_errno put(struct wasi *w, struct wasi_stream *stream, const uint8_t 
         } else if (errno != EINTR) {
             return wasi_from_errno(errno);
         }
+    }
+    return WASI_SUCCESS;
+}
+
+/* Takes away what has been written of a tail. */
+static void tail_sent(struct wasi_stream *stream, size_t sent) {
+    uint16_t left = (uint16_t)(stream->counts->held - sent);
+    if (left > 0) memmove(stream->tail, stream->tail + sent, left);
+    stream->counts->held = left;
+}
+
+static wasi_errno drain(struct wasi *w, struct wasi_stream *stream) {
+    uint16_t held = stream->tail != NULL ? stream->counts->held : 0;
+    wasi_errno e = held > 0 ? write_all(w, stream, stream->tail, held) : WASI_SUCCESS;
+    if (e == WASI_SUCCESS && held > 0) tail_sent(stream, held);
+    return e;
+}
+
+void wasi_flush(struct wasi *w) {
+    late = NULL;
+    for (int i = 0; i < 2; i++)
+        (void)drain(w, &w->streams[i]); /* as with a write that fails: there is nobody to tell */
+}
+
+void wasi_flush_in_signal(void) {
+    struct wasi_stream *stream = late;
+    int number = errno;
+    told = 0;
+    if (stream == NULL) return;
+    ssize_t sent = write(stream->fd, stream->tail, stream->counts->held);
+    if (sent > 0) tail_sent(stream, (size_t)sent);
+    if (stream->counts->held == 0) late = NULL;
+    errno = number;
+}
+
+/* Pieces of a line are held until it is complete. */
+static wasi_errno put(struct wasi *w, struct wasi_stream *stream, const uint8_t *data,
+                      size_t size) {
+    if (stream->capture != NULL)
+        return buffer_append(stream->capture, data, size) == 0 ? WASI_SUCCESS : WASI_ENOMEM;
+    if (stream->tail == NULL) return write_all(w, stream, data, size);
+    struct wasi_output_counts *counts = stream->counts;
+    late = NULL;
+    wasi_errno e = drain(w, &w->streams[stream == &w->streams[0] ? 1 : 0]);
+    if (e == WASI_SUCCESS && size > WASI_TAIL_BYTES - (size_t)counts->held) e = drain(w, stream);
+    if (e != WASI_SUCCESS || size == 0) return e;
+    if (size > WASI_TAIL_BYTES) return write_all(w, stream, data, size);
+    memcpy(stream->tail + counts->held, data, size);
+    counts->held = (uint16_t)(counts->held + size);
+    if (data[size - 1] == '\n') return drain(w, stream);
+    late = stream;
+    if (!told && w->held != NULL) {
+        told = 1;
+        w->held();
     }
     return WASI_SUCCESS;
 }

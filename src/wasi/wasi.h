@@ -38,9 +38,18 @@ struct wasi_sink_config {
     struct buffer *capture;
 };
 
+enum { WASI_TAIL_BYTES = 1024 };
+
 struct wasi_output_counts {
     uint64_t bytes;    /* as the guest wrote them, dropped ones included */
     uint8_t truncated; /* no bool: it stands in a report that a stranger may have written */
+    uint16_t held;     /* bytes in its tail, not written yet */
+};
+
+/* The last piece of a line of stdout or stderr, until the line is complete or WASI_TAIL_BYTES long,
+ * or the host calls wasi_flush(). Where a parent process can read it, nothing is lost by a kill. */
+struct wasi_tails {
+    uint8_t bytes[2][WASI_TAIL_BYTES];
 };
 
 /* What the writable mounts have grown by since the job began, files without a name left out. In a
@@ -85,6 +94,9 @@ struct wasi_config {
     /* Kept up to date for stdout and stderr while the run goes on, so that a parent process can
      * read them after a kill; must outlive the struct wasi. */
     struct wasi_output_counts *counts;
+    struct wasi_tails *tails; /* likewise; NULL: all is written at once */
+    /* Called when something begins to be held in a tail, which is to be written soon. */
+    void (*held)(void);
     /* Called once if not NULL, before the guest's first read of descriptor 0 returns anything: the
      * checkpoint of a warm interpreter. It may call wasi_rebind(). */
     void (*before_input)(void *context);
@@ -102,6 +114,11 @@ struct wasi;
  * error. */
 struct wasi *wasi_new(const struct wasi_config *config, struct error *err);
 void wasi_free(struct wasi *wasi);
+
+/* Writes what is held. */
+void wasi_flush(struct wasi *wasi);
+/* The same in a signal's handler, on the thread of the one world of this process that has tails. */
+void wasi_flush_in_signal(void);
 
 /* A job of an interpreter that stays has ended: lets go of all that was the job's and is not the
  * guest's. Next comes wasi_rebind(), perhaps in a copy of this process. */

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 /* A call, and what one of its arguments must be: (argument & mask) == value. mask 0: anything. */
 struct rule {
@@ -48,7 +49,8 @@ static const struct rule worker[] = {
     /* time, waiting, random numbers */
     ANY(clock_gettime), ANY(clock_getres), ANY(clock_nanosleep), ANY(ppoll), ANY(getrandom),
     ANY(sched_yield), ANY(futex), ANY(restart_syscall),
-    ANY(sysinfo), /* of qsort(), which asks how much memory there is */
+    IF(setitimer, 0, ALL, ITIMER_REAL), /* to show pieces of lines soon */
+    ANY(sysinfo),                       /* of qsort(), which asks how much memory there is */
     /* the end */
     ANY(gettid), ANY(getpid), IF(tgkill, 2, ALL, SIGABRT), ANY(exit), ANY(exit_group)};
 

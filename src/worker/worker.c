@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 
+enum { FLUSH_US = 5000 };
+
 /* Says that the report is complete, for the supervisor need not wait until the kernel has taken the
  * process apart, which takes as long as a short run. Tearing a store and a world down would touch
  * many pages, and help nobody. */
@@ -34,13 +36,26 @@ static void out_of_cpu_time(int signal) {
     _exit(WORKER_EXIT_CPU_TIME);
 }
 
+/* Pieces of lines are seen soon, even if the guest goes on computing. */
+static void flush_soon(void) {
+    const struct itimerval soon = {.it_value = {.tv_usec = FLUSH_US}};
+    (void)setitimer(ITIMER_REAL, &soon, NULL); /* else they come with the next line */
+}
+
+static void flush_now(int signal) {
+    (void)signal;
+    wasi_flush_in_signal();
+}
+
 int worker_set_signals(void) {
+    /* On the engine's own stack for signals: the guest's may be full. */
+    const struct sigaction flush = {.sa_handler = flush_now, .sa_flags = SA_RESTART | SA_ONSTACK};
     const struct sigaction end = {.sa_handler = out_of_cpu_time};
     const struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigset_t none;
     if (sigaction(SIGPROF, &end, NULL) != 0 || sigaction(SIGPIPE, &ignore, NULL) != 0 ||
-        sigaction(SIGXFSZ, &ignore, NULL) != 0 || sigemptyset(&none) != 0 ||
-        sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
+        sigaction(SIGALRM, &flush, NULL) != 0 || sigaction(SIGXFSZ, &ignore, NULL) != 0 ||
+        sigemptyset(&none) != 0 || sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
         return -errno;
     }
     return 0;
@@ -100,6 +115,8 @@ static struct run_setup setup_for(const struct packet *packet, const struct pack
         .output_fds = {view->job.stdout_fd, view->job.stderr_fd},
         .deadline_ns = packet->header.deadline_ns,
         .mask = packet->header.mask,
+        .tails = &report->tails,
+        .held = flush_soon,
         .report = &report->run,
         .ended = end_process,
     };

@@ -13,6 +13,7 @@ struct worker_report {
     uint32_t layers;  /* in force before the guest's first instruction of the job */
     uint32_t started; /* 1: the guest may have run */
     struct run_report run;
+    struct wasi_tails tails; /* what of its output is still to be written when it is killed */
 };
 
 /* What a worker says on its channel when its report is complete. */

@@ -108,6 +108,29 @@ def test_random_numbers_differ_and_deterministic_ones_do_not(run):
     assert first.out != run("python", "--deterministic=6", "-c", code).out
 
 
+PIECES = {"python": "import sys\nprint('one', end='')\nsys.stdout.write(' two')\nprint(' three', 'four', end='')\n",
+          "js": "std.out.puts('one'); std.puts(' two'); std.printf(' %s', 'three'); std.out.printf(' four');", "ruby": "print 'one', ' two'; $stdout.write ' three four';"}
+ENDS = {"python": "while True: pass", "js": "for(;;);", "ruby": "loop {}"}
+
+
+@pytest.mark.parametrize("language", PIECES)
+def test_what_was_written_before_a_stop_is_there(run, language):
+    done = run(language, "--timeout", "8s", "-c", PIECES[language] + ENDS[language])
+    assert (done.returncode, done.out) == (124, "one two three four")
+
+
+@pytest.mark.parametrize("end, code", [("--cpu-time=1s", "while True: pass"), ("--memory=100M", "a = [0] * 10**9"),
+                                       ("--timeout=20s", "def f(a): return [f([a])]\nimport sys\nsys.setrecursionlimit(10**9)\nf(1)")])
+def test_what_was_written_before_a_stop_is_there_whatever_the_stop(run, end, code):
+    done = run("python", end, "-c", PIECES["python"] + code)
+    assert done.returncode != 0 and done.out == "one two three four", done
+
+
+def test_large_writes_come_whole(run):
+    done = run("python", "--output-limit", "100M", "-c", "print('x' * (20 << 20), end='')")
+    assert (done.returncode, len(done.out)) == (0, 20 << 20)
+
+
 @pytest.mark.parametrize("language, code", [("python", "import random, numpy as np\nprint(random.random() < 1, np.arange(3).sum())"),
                                             ("python", "import random\nprint(random.random() < 1, 3)"),
                                             ("js", "console.log(Math.random() < 1 ? 'True' : 'False', 3)"), ("ruby", "puts 'True 3' if rand < 1")])

@@ -422,6 +422,16 @@ def test_the_workspace_has_a_quota(tmp_path):
     server.stop()
 
 
+def test_what_a_stopped_turn_wrote_is_there(session):
+    session.run("def write():\n    print('one', end='')\n    print(' two', 'three', end='')")
+    for more in ("while True: pass", "import time\ntime.sleep(60)"):
+        stopped = session.run("write()\n" + more, execution_timeout_ms=1500)
+        assert (stopped["status"], stopped["stdout"]) == ("TIMEOUT", "one two three")
+    assert session.run("write()")["stdout"] == "one two three"
+    branch = Session(session.api, session("fork")["sessions"][0]["session_id"])
+    assert branch.run("write()\nwhile True: pass", execution_timeout_ms=1500)["stdout"] == "one two three"
+
+
 def test_files_without_a_name_stay_charged(tmp_path):
     server = Server(tmp_path, http=True, env={"POLYAGENT_WASI_WORKSPACE_BYTES": "1000000"})
     session = Api(server).open()

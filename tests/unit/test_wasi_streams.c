@@ -129,6 +129,76 @@ static void test_output_can_be_cut_instead(void **state) {
     assert_true(w->counts[0].truncated);
 }
 
+static int times_held;
+
+static void note_held(void) {
+    times_held++;
+}
+
+/* What can be read at the other end of a pipe now. */
+static const char *arrived(int fd) {
+    static char text[4096];
+    ssize_t got = read(fd, text, sizeof text - 1);
+    text[got > 0 ? got : 0] = 0;
+    return text;
+}
+
+/* Pieces of a line come as one write, and none of them is anywhere else than where a parent sees
+ * it.
+ */
+static void test_pieces_of_lines_are_held_where_a_parent_sees_them(void **state) {
+    struct world *w = *state;
+    struct wasi_tails tails;
+    char text[8];
+    uint32_t done = 0;
+    int out[2], err[2];
+    assert_int_equal(pipe2(out, O_NONBLOCK), 0);
+    assert_int_equal(pipe2(err, O_NONBLOCK), 0);
+    w->config.stdout_sink = (struct wasi_sink_config){.fd = out[1]};
+    w->config.stderr_sink = (struct wasi_sink_config){.fd = err[1]};
+    w->config.tails = &tails;
+    w->config.held = note_held;
+    w->config.output_limit_bytes = 0;
+    times_held = 0;
+    world_restart(w);
+    assert_int_equal(write_text(w, 1, "one", &done), WASI_SUCCESS);
+    assert_int_equal(write_text(w, 1, " two", &done), WASI_SUCCESS);
+    assert_int_equal(done, 4);
+    assert_string_equal(arrived(out[0]), "");
+    assert_int_equal(w->counts[0].held, 7);
+    assert_memory_equal(tails.bytes[0], "one two", 7);
+    assert_int_equal(times_held, 1); /* told once is enough */
+    assert_int_equal(write_text(w, 1, "\n", &done), WASI_SUCCESS);
+    assert_string_equal(arrived(out[0]), "one two\n");
+    assert_int_equal(w->counts[0].held, 0);
+
+    assert_int_equal(write_text(w, 1, "out", &done), WASI_SUCCESS);
+    wasi_flush_in_signal();
+    assert_string_equal(arrived(out[0]), "out");
+    assert_int_equal(w->counts[0].held, 0);
+    assert_int_equal(write_text(w, 1, "again", &done), WASI_SUCCESS);
+    assert_int_equal(times_held, 2);
+    assert_int_equal(write_text(w, 2, "error", &done), WASI_SUCCESS); /* in their order */
+    assert_string_equal(arrived(out[0]), "again");
+    assert_int_equal(w->counts[1].held, 5);
+    assert_int_equal(read_text(w, 0, 1, text, &done), WASI_SUCCESS); /* a prompt is seen */
+    assert_string_equal(arrived(err[0]), "error");
+
+    for (int i = 0; i < 103; i++)
+        assert_int_equal(write_text(w, 1, "0123456789", &done), WASI_SUCCESS);
+    assert_int_equal(strlen(arrived(out[0])), 1020);
+    assert_int_equal(w->counts[0].held, 10);
+    wasi_rest(w->wasi);
+    assert_string_equal(arrived(out[0]), "0123456789");
+    assert_int_equal(w->counts[0].bytes, 8 + 3 + 5 + 1030);
+    wasi_flush_in_signal(); /* of a timer that is late */
+    assert_string_equal(arrived(out[0]), "");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(close(out[i]), 0);
+        assert_int_equal(close(err[i]), 0);
+    }
+}
+
 static void test_a_read_ends_at_the_deadline(void **state) {
     struct world *w = *state;
     int pipe_fds[2];
@@ -260,6 +330,7 @@ int main(void) {
         T(test_output_is_captured_and_counted),
         T(test_output_stops_at_its_cap),
         T(test_output_can_be_cut_instead),
+        T(test_pieces_of_lines_are_held_where_a_parent_sees_them),
         T(test_a_read_ends_at_the_deadline),
         T(test_poll_sleeps_and_reports_the_clock),
         T(test_poll_reports_bad_subscriptions_as_events),
