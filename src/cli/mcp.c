@@ -186,7 +186,7 @@ static int run(const char *config_path, bool local) {
         config_fini(&config);
         return cli_fail("mcp: %s", err.text);
     }
-    int result = service_init(&s.service, own ? host.event : NULL, &config, path, -1, false, &err);
+    int result = service_init(&s.service, own ? host.event : NULL, &config, path, -1, NULL, &err);
     if (result == 0) {
         s.service.rules.ceilings = NULL; /* it is the user's own machine */
         s.service.rules.module_paths = NULL;

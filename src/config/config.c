@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/nearest.h"
+#include "base/opener.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -68,6 +69,7 @@ static const struct setting settings[] = {
     {"server.body_seconds", NUMBER, AT(body_seconds), 1, 3600, 30, NULL},
     {"server.socket", TEXT, AT(socket), NO_NUMBER, ""},
     {"server.drain_seconds", NUMBER, AT(drain_seconds), 0, 86400, 30, NULL},
+    {"server.memory_bytes", NUMBER, AT(front_memory_bytes), 0, INT64_MAX, 512 << 20, NULL},
     {"server.max_connections", NUMBER, AT(max_connections), 1, 1000000, 12000, NULL},
     {"server.tls.certificate", TEXT, AT(certificate), NO_NUMBER, ""},
     {"server.tls.key", TEXT, AT(key), NO_NUMBER, ""},
@@ -376,8 +378,13 @@ static int take_section(struct source *source, const char *prefix, yaml_node_t *
 static int set_from_file(struct config *config, const char *path, struct error *err) {
     struct source source = {.path = path, .config = config};
     yaml_parser_t parser;
-    FILE *file = fopen(path, "re");
-    if (file == NULL) return error_set_errno(err, PA_INVALID_ARGUMENT, errno, "%s", path);
+    int fd = opener_open(path, 0);
+    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (file == NULL) {
+        error_set_errno(err, PA_INVALID_ARGUMENT, errno, "%s", path);
+        fd_closep(&fd);
+        return -1;
+    }
     if (yaml_parser_initialize(&parser) == 0) {
         (void)fclose(file);
         return config_out_of_memory(err);

@@ -39,11 +39,12 @@ struct config {
     uint64_t body_seconds; /* that a body or message may take, beside a second for 32 KiB of it */
     char *socket;          /* of local commands; "": the user's own place */
     uint64_t drain_seconds;
-    uint64_t max_connections; /* of each of http, grpc */
-    char *certificate, *key;  /* PEM files; "": no TLS */
-    char *client_ca;          /* PEM file: clients must show a certificate of it */
-    char *tokens_file;        /* NAME:SHA256 of a bearer token, a line each; "": none are asked */
-    char *sessions_dir;       /* where their files are; "": the user's own place */
+    uint64_t max_connections;    /* of each of http, grpc */
+    uint64_t front_memory_bytes; /* of polyagent-net; 0: no bound */
+    char *certificate, *key;     /* PEM files; "": no TLS */
+    char *client_ca;             /* PEM file: clients must show a certificate of it */
+    char *tokens_file;  /* NAME:SHA256 of a bearer token, a line each; "": none are asked */
+    char *sessions_dir; /* where their files are; "": the user's own place */
     uint64_t sessions_max, sessions_idle_seconds;
     uint64_t sessions_max_tenant; /* 0: a quarter, or all where there is one tenant */
     uint64_t sessions_bytes, sessions_tenant_bytes; /* stored; likewise */

@@ -12,6 +12,7 @@
 bool net_token(const char *what, const char *server, bool secure, const char **token);
 
 int net_front_main(int argc, char **argv);
+int net_layers_main(int argc, char **argv);
 int net_submit_main(int argc, char **argv);
 int net_tool_main(int argc, char **argv);
 int net_bench_main(int argc, char **argv);

@@ -551,7 +551,7 @@ static int run(const char *language, const char *packages, bool local) {
         return fail("cannot start", err.text);
     }
     int code = FAILURE;
-    if (service_init(&repl.service, own ? host.event : NULL, &config, path, -1, false, &err) != 0) {
+    if (service_init(&repl.service, own ? host.event : NULL, &config, path, -1, NULL, &err) != 0) {
         (void)fail("cannot start", err.text);
     } else {
         repl.service.rules.ceilings = NULL; /* it is the user's own machine */

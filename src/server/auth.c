@@ -1,6 +1,7 @@
 #include "server/auth.h"
 
 #include "base/cleanup.h"
+#include "base/opener.h"
 
 #include <ctype.h>
 #include <sodium.h>
@@ -59,9 +60,11 @@ struct auth *auth_new(const char *path, bool certificates, struct error *err) {
     auth->certificates_wanted = certificates;
     auth->tokens_wanted = path[0] != 0;
     if (!auth->tokens_wanted) return auth;
-    FILE *file = fopen(path, "re");
+    int fd = opener_open(path, 0);
+    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
     if (file == NULL) {
         error_set_errno(err, PA_INVALID_ARGUMENT, errno, "server.auth.tokens_file: %s", path);
+        fd_closep(&fd);
         free(auth);
         return NULL;
     }

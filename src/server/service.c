@@ -3,10 +3,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/opener.h"
 #include "tools/result.h"
 #include "tools/workspace.h"
 
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -125,16 +125,9 @@ void service_remove_folder(struct service *service, const char *tenant, struct w
     remove_leftover(leftover);
 }
 
-static int open_sessions(struct service *service, bool keep, struct error *err) {
-    char dir[SESSION_PATH_BYTES];
-    if (keep && sessions_path(service->config.sessions_dir, dir, sizeof dir, err) != 0) return -1;
-    service->sessions = sessions_new(service->event, service->work, &service->remote,
-                                     &service->config, &service->rules, keep ? dir : NULL, err);
-    return service->sessions != NULL ? 0 : -1;
-}
-
 int service_init(struct service *service, sd_event *event, struct config *config,
-                 const char *socket_path, int stats_fd, bool keeps_sessions, struct error *err) {
+                 const char *socket_path, int stats_fd, const char *sessions_dir,
+                 struct error *err) {
     *service = (struct service){.started_ns = clock_now_ns(), .event = sd_event_ref(event)};
     TAILQ_INIT(&service->leftovers);
     SLIST_INIT(&service->retired);
@@ -154,7 +147,9 @@ int service_init(struct service *service, sd_event *event, struct config *config
     if (service->work != NULL && apply(service, config, err) == 0) {
         intake_init(&service->intake,
                     (size_t)service->config.limits.max_module_bytes / 3 * 4 + SERVICE_EXTRA_BYTES);
-        if (open_sessions(service, keeps_sessions, err) == 0) return 0;
+        service->sessions = sessions_new(service->event, service->work, &service->remote,
+                                         &service->config, &service->rules, sessions_dir, err);
+        if (service->sessions != NULL) return 0;
     }
     config_fini(config); /* nothing, if it was taken over */
     service_fini(service);
@@ -181,6 +176,11 @@ void service_fini(struct service *service) {
 
 int service_reload(struct service *service, const char *config_path, struct error *err) {
     struct config config;
+    if (opener_is_set()) { /* what may be opened comes from it, too */
+        int fd = opener_ask(OPENER_RELOAD, "", err);
+        if (fd < 0) return -1;
+        (void)close(fd);
+    }
     if (config_load(&config, config_path, err) != 0) return -1;
     int result = apply(service, &config, err);
     config_fini(&config); /* nothing, if it was taken over */
@@ -248,7 +248,7 @@ int service_read_pem(const char *path, char **text, struct error *err) {
     struct buffer bytes = {0};
     *text = NULL;
     if (path[0] == 0) return 0;
-    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    _cleanup_(fd_closep) int fd = opener_open(path, 0);
     int result = fd >= 0 ? buffer_read_fd(&bytes, fd, MAX_PEM_BYTES) : -errno;
     if (result == 0 && bytes.size == 0) result = -ENODATA;
     if (result == 0) {

@@ -40,10 +40,11 @@ struct service {
 };
 
 /* Takes over `config`. `event` is referenced; NULL: a loop of its own. `stats_fd` (-1: none) is
- * mapped and closed. `keeps_sessions`: on disk, for the next server; else they go with this. -1
- * with `err`: nothing to release. */
+ * mapped and closed. `sessions_dir`: where they are kept for the next server; NULL: they go with
+ * this one. -1 with `err`: nothing to release. */
 int service_init(struct service *service, sd_event *event, struct config *config,
-                 const char *socket_path, int stats_fd, bool keeps_sessions, struct error *err);
+                 const char *socket_path, int stats_fd, const char *sessions_dir,
+                 struct error *err);
 void service_fini(struct service *service);
 /* Reads the configuration again; listeners stay as they are. -1 with `err`: all stays as it was. */
 int service_reload(struct service *service, const char *config_path, struct error *err);

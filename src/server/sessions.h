@@ -42,6 +42,10 @@ void sessions_free(struct sessions *sessions);
 
 /* `sessions.dir` of the configuration, or the user's own place. -1 with `err`. */
 int sessions_path(const char *given, char *out, size_t size, struct error *err);
+/* Makes the folder, and all above it that is not there, for this user alone. -1 with `err`. */
+int sessions_make_dir(const char *dir, struct error *err);
+/* Whether a name in it is that of a session, or of what goes with them. */
+bool sessions_is_own(const char *name);
 
 /* Told from the loop: the answer, taken over, or NULL with `err`. */
 typedef void session_answer(void *context, json_t *answer, struct error *err);

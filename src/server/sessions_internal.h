@@ -22,6 +22,9 @@
 #include <sys/queue.h>
 #include <time.h>
 
+/* In the folder of sessions, beside them: interpreters that came along with calls. */
+#define SESSION_INTERPRETERS "interpreters"
+
 /* A node of the supervisor's, and who stands there. */
 struct state {
     uint64_t node;

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define FOLDER "interpreters"
+#define FOLDER SESSION_INTERPRETERS
 enum { DIGEST_TEXT = 2 * crypto_hash_sha256_BYTES };
 
 static void module_path(const char *digest, char out[SESSION_PATH_BYTES]) {

@@ -360,6 +360,11 @@ static bool is_id(const char *text, size_t length) {
     return length == SESSION_ID_BYTES - 1 && strspn(text, ID_LETTERS) >= length;
 }
 
+bool sessions_is_own(const char *name) {
+    return is_id(name, strlen(name)) || strcmp(name, TRASH) == 0 ||
+           strcmp(name, SESSION_INTERPRETERS) == 0;
+}
+
 /* One of a former server. False if it is none, or cannot be used. */
 static bool restore(struct sessions *all, const char *name, struct line *line) {
     char path[SESSION_PATH_BYTES + NAME_MAX + 2], id[SESSION_ID_BYTES];
@@ -430,8 +435,7 @@ static void restore_all(struct sessions *all) {
     free(entries);
 }
 
-/* The folder, and all above it that is not there. */
-static int make_dir(const char *dir, struct error *err) {
+int sessions_make_dir(const char *dir, struct error *err) {
     char path[SESSION_PATH_BYTES];
     for (const char *slash = strchr(dir + 1, '/');; slash = strchr(slash + 1, '/')) {
         (void)snprintf(path, sizeof path, "%.*s",
@@ -451,7 +455,7 @@ static int open_dir(struct sessions *all, const char *dir, struct error *err) {
         return error_set(err, PA_INVALID_ARGUMENT, "sessions.dir: the path is too long");
     if (dir == NULL && mkdtemp(all->dir) == NULL)
         return error_set_errno(err, PA_INTERNAL, errno, "make %s", all->dir);
-    if (dir != NULL && make_dir(dir, err) != 0) return -1;
+    if (dir != NULL && sessions_make_dir(dir, err) != 0) return -1;
     all->is_temporary = dir == NULL;
     all->dir_fd = open(all->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (all->dir_fd < 0) return error_set_errno(err, PA_INTERNAL, errno, "open %s", all->dir);

@@ -1,5 +1,6 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/opener.h"
 #include "supervisor/socket.h"
 
 #include <fcntl.h>
@@ -36,6 +37,7 @@ static bool is_ours(int fd) {
 
 int socket_connect(const char *path, bool wait, struct error *err) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (opener_is_set()) return opener_ask(OPENER_SOCKET, "", err);
     (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     _cleanup_(fd_closep) int fd =
         socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
@@ -53,7 +55,7 @@ int socket_connect(const char *path, bool wait, struct error *err) {
 }
 
 int socket_module_fd(const char *path, const void *bytes, size_t size) {
-    if (path != NULL) return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (path != NULL) return opener_keep(path);
     _cleanup_(fd_closep) int fd = memfd_create("module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     int result = fd < 0 ? -errno : fd_write_all(fd, bytes, size);
     if (result == 0 && fcntl(fd, F_ADD_SEALS, MODULE_SEALS) != 0) result = -errno;

@@ -1,5 +1,7 @@
 #include "tools/interpreter.h"
 
+#include "base/cleanup.h"
+#include "base/opener.h"
 #include "config/state.h"
 #include "config/yaml_json.h"
 #include "interpreter_schema.h" /* generated from schemas/ */
@@ -69,27 +71,23 @@ static int add(struct interpreters *all, const char *path, const char *folder, b
     return 0;
 }
 
-static int load(struct interpreters *all, const json_t *schema, const char *folder,
-                const char *path, bool own, struct error *err) {
-    const char *name;
-    json_t *entry;
+/* A manifest, with where it comes from, at the end of a list. */
+static int gather(json_t *list, const char *folder, const char *path, bool own, struct error *err) {
     json_t *manifest = yaml_json_load(path, err);
-    if (manifest == NULL || json_array_append_new(all->manifests, manifest) != 0) return -1;
-    if (!json_is_object(manifest))
-        return error_set(err, PA_INVALID_ARGUMENT, "%s: must be a mapping of names", path);
-    json_object_foreach(manifest, name, entry) {
-        if (schema_check(schema, entry, name, err) != 0) return error_prefix(err, "%s", path);
-        if (add(all, path, folder, own, name, entry, err) != 0) return -1;
-    }
-    return 0;
+    if (manifest == NULL) return -1;
+    json_t *place = json_pack("{s:s, s:s, s:b, s:o}", "folder", folder, "path", path, "own", own,
+                              "manifest", manifest);
+    return place != NULL && json_array_append_new(list, place) == 0
+               ? 0
+               : error_set(err, PA_INTERNAL, "interpreters: out of memory");
 }
 
 /* One file. None is no error. */
-static int load_file(struct interpreters *all, const json_t *schema, const char *folder,
-                     const char *file, bool own, struct error *err) {
+static int gather_file(json_t *list, const char *folder, const char *file, bool own,
+                       struct error *err) {
     char path[PATH_MAX];
     (void)snprintf(path, sizeof path, "%s/%s", folder, file);
-    if (load(all, schema, folder, path, own, err) == 0) return 0;
+    if (gather(list, folder, path, own, err) == 0) return 0;
     if (err->code != PA_NOT_FOUND) return -1;
     *err = (struct error){0};
     return 0;
@@ -101,7 +99,7 @@ static int is_yaml(const struct dirent *entry) {
 }
 
 /* The user's own: a file each. */
-static int load_own(struct interpreters *all, const json_t *schema, struct error *err) {
+static int gather_own(json_t *list, struct error *err) {
     char folder[INTERPRETER_PATH_BYTES / 2];
     struct dirent **files = NULL;
     int result = 0;
@@ -111,25 +109,70 @@ static int load_own(struct interpreters *all, const json_t *schema, struct error
     }
     int count = scandir(folder, &files, is_yaml, alphasort);
     for (int i = 0; i < count; i++) {
-        if (result == 0) result = load_file(all, schema, folder, files[i]->d_name, true, err);
+        if (result == 0) result = gather_file(list, folder, files[i]->d_name, true, err);
         free(files[i]);
     }
     free(files);
     return result;
 }
 
-int interpreters_load(struct interpreters *all, struct error *err) {
+json_t *interpreters_gather(struct error *err) {
     char folder[INTERPRETER_PATH_BYTES / 2];
-    *all = (struct interpreters){.manifests = json_array()};
-    json_t *schema = json_loads(interpreter_schema, 0, NULL);
-    int result = all->manifests != NULL && schema != NULL
-                     ? load_own(all, schema, err)
-                     : error_set(err, PA_INTERNAL, "interpreters: out of memory");
+    json_t *list = json_array();
+    int result = list != NULL ? gather_own(list, err)
+                              : error_set(err, PA_INTERNAL, "interpreters: out of memory");
     for (size_t i = 0; result == 0 && language_folder(i, folder, sizeof folder); i++)
-        result = load_file(all, schema, folder, MANIFEST, false, err);
+        result = gather_file(list, folder, MANIFEST, false, err);
+    if (result == 0) return list;
+    json_decref(list);
+    return NULL;
+}
+
+/* The interpreters of one of them. */
+static int add_all(struct interpreters *all, const json_t *schema, const json_t *place,
+                   struct error *err) {
+    const char *folder = json_string_value(json_object_get(place, "folder")),
+               *path = json_string_value(json_object_get(place, "path")), *name;
+    json_t *manifest = json_object_get(place, "manifest"), *entry;
+    if (folder == NULL || path == NULL || !json_is_object(manifest))
+        return error_set(err, PA_INVALID_ARGUMENT, "%s: must be a mapping of names",
+                         path != NULL ? path : "interpreters");
+    json_object_foreach(manifest, name, entry) {
+        if (schema_check(schema, entry, name, err) != 0) return error_prefix(err, "%s", path);
+        if (add(all, path, folder, json_is_true(json_object_get(place, "own")), name, entry, err) !=
+            0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Takes over the list; NULL: the error is there. */
+static int load(struct interpreters *all, json_t *list, struct error *err) {
+    size_t index;
+    json_t *place;
+    *all = (struct interpreters){.manifests = list};
+    if (list == NULL) return -1;
+    json_t *schema = json_loads(interpreter_schema, 0, NULL);
+    int result = schema != NULL ? 0 : error_set(err, PA_INTERNAL, "interpreters: out of memory");
+    json_array_foreach(list, index, place) {
+        if (result == 0) result = add_all(all, schema, place, err);
+    }
     json_decref(schema);
     if (result != 0) interpreters_fini(all);
     return result;
+}
+
+/* As somebody else has gathered them. */
+static json_t *ask_for_manifests(struct error *err) {
+    _cleanup_(fd_closep) int fd = opener_ask(OPENER_MANIFESTS, "", err);
+    if (fd < 0) return NULL;
+    json_t *list = json_loadfd(fd, 0, NULL);
+    if (list == NULL) error_set(err, PA_INTERNAL, "interpreters: cannot be read");
+    return list;
+}
+
+int interpreters_load(struct interpreters *all, struct error *err) {
+    return load(all, opener_is_set() ? ask_for_manifests(err) : interpreters_gather(err), err);
 }
 
 int interpreters_load_file(struct interpreters *all, const char *path, struct error *err) {
@@ -137,14 +180,13 @@ int interpreters_load_file(struct interpreters *all, const char *path, struct er
     (void)snprintf(folder, sizeof folder, "%s", path);
     char *slash = strrchr(folder, '/');
     *(slash != NULL ? slash : folder) = 0;
-    *all = (struct interpreters){.manifests = json_array()};
-    json_t *schema = json_loads(interpreter_schema, 0, NULL);
-    int result = all->manifests != NULL && schema != NULL
-                     ? load(all, schema, folder, path, false, err)
-                     : error_set(err, PA_INTERNAL, "interpreters: out of memory");
-    json_decref(schema);
-    if (result != 0) interpreters_fini(all);
-    return result;
+    json_t *list = json_array();
+    int result = list != NULL ? gather(list, folder, path, false, err)
+                              : error_set(err, PA_INTERNAL, "interpreters: out of memory");
+    if (result == 0) return load(all, list, err);
+    json_decref(list);
+    *all = (struct interpreters){.list = NULL};
+    return -1;
 }
 
 void interpreters_fini(struct interpreters *all) {
@@ -160,7 +202,7 @@ const struct interpreter *interpreters_find(const struct interpreters *all, cons
 }
 
 bool interpreter_is_here(const struct interpreter *interpreter) {
-    return access(interpreter->module, R_OK) == 0;
+    return opener_can_read(interpreter->module);
 }
 
 /* The name that a package is imported by; NULL if it has none of that name. */

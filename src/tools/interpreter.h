@@ -30,6 +30,9 @@ struct interpreters {
  * /opt/wasm-interpreters. Of two of the same name the first counts. -1 with `err` that names file
  * and key: nothing to release. */
 int interpreters_load(struct interpreters *all, struct error *err);
+/* The manifests themselves, for a process that cannot read them (base/opener.h): [{"folder",
+ * "path", "own", "manifest"}]. NULL with `err`. */
+json_t *interpreters_gather(struct error *err);
 /* One manifest alone. */
 int interpreters_load_file(struct interpreters *all, const char *path, struct error *err);
 void interpreters_fini(struct interpreters *all);

@@ -1,6 +1,7 @@
 #include "tools/language.h"
 
 #include "base/json_text.h"
+#include "base/opener.h"
 #include "bootstrap_javascript.h" /* javascript_bootstrap[], generated from interpreters/javascript */
 #include "bootstrap_python.h"     /* python_bootstrap[], likewise */
 #include "bootstrap_ruby.h"       /* ruby_bootstrap[], likewise */
@@ -38,7 +39,7 @@ bool language_find(const struct language *language, const char *given, char *out
     }
     for (size_t i = 0; language_folder(i, folder, sizeof folder); i++) {
         (void)snprintf(out, size, "%s/%s", folder, language->file);
-        if (access(out, R_OK) == 0) return true;
+        if (opener_can_read(out)) return true;
     }
     return false;
 }

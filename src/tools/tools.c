@@ -20,16 +20,14 @@
 #include "supervisor/socket.h"
 #include "tools/base64.h"
 #include "tools/compile.h"
-#include "tools/registry.h"
+#include "tools/module_file.h"
 #include "tools/schema.h"
 #include "tools/workspace.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 static const char *text_of(const json_t *parameters, const char *name) {
     return json_string_value(json_object_get(parameters, name));
@@ -159,54 +157,13 @@ static int take_base64(struct tool_call *call, const char *name, const char *enc
     return 0;
 }
 
-/* A file beneath one of the directories that modules may be in. Whether there is one elsewhere is
- * not told. */
-static int open_beneath(struct tool_call *call, const char *name, const char *path,
-                        struct error *err) {
-    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    for (const char *const *root = call->rules->module_paths; *root != NULL; root++) {
-        size_t length = strlen(*root);
-        if (strncmp(path, *root, length) != 0 || path[length] != '/') continue;
-        _cleanup_(fd_closep) int dir = open(*root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (dir < 0) continue;
-        const char *rest = path + length + strspn(path + length, "/");
-        call->module_fd = (int)syscall(SYS_openat2, dir, rest, &how, sizeof how);
-        if (call->module_fd >= 0) return 0;
-        if (errno == ENOENT || errno == ENOTDIR) {
-            return error_set(err, PA_NOT_FOUND, "%s: %.200s does not exist", name, path);
-        }
-        break;
-    }
-    return error_set(err, PA_DENIED, "%s: %.200s is not beneath a directory for modules", name,
-                     path);
-}
-
-/* A name for an interpreter: NAME.wasm in a directory for modules, or one of the registry. */
 static int open_interpreter(struct tool_call *call, const char *name, struct error *err) {
-    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    char file[128];
-    if (strchr(name, '/') != NULL || strlen(name) > sizeof file - 8) {
-        return error_set(err, PA_INVALID_ARGUMENT,
-                         "interpreter: '%.100s' is no name; give a file as interpreter_wasm_path",
-                         name);
-    }
-    (void)snprintf(file, sizeof file, "%s.wasm", name);
-    for (const char *const *root = call->rules->module_paths; root != NULL && *root != NULL;
-         root++) {
-        _cleanup_(fd_closep) int dir = open(*root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (dir < 0) continue;
-        call->module_fd = (int)syscall(SYS_openat2, dir, file, &how, sizeof how);
-        if (call->module_fd >= 0) return 0;
-    }
-    call->module_fd = registry_open(call->rules->registry, name, NULL, err);
-    if (call->module_fd >= 0) return 0;
-    return error_set(err, PA_NOT_FOUND, "interpreter: there is none of the name %.100s", name);
+    call->module_fd = module_file_interpreter(call->rules, name, err);
+    return call->module_fd >= 0 ? 0 : -1;
 }
 
 static int open_named(struct tool_call *call, const char *name, struct error *err) {
-    call->module_fd = registry_open(call->rules->registry, name, NULL, err);
+    call->module_fd = module_file_named(call->rules, name, err);
     return call->module_fd >= 0 ? 0 : -1;
 }
 
@@ -227,9 +184,12 @@ static int take_module(struct tool_call *call, const json_t *parameters, const c
     if (first == NULL) return 1;
     if (given[1] != NULL) return take_base64(call, names[1], given[1], err);
     if (given[2] != NULL) return open_by_name(call, given[2], err);
-    if (call->rules->module_paths != NULL) return open_beneath(call, names[0], given[0], err);
-    call->module_path = given[0];
-    return 0;
+    if (call->rules->module_paths == NULL) {
+        call->module_path = given[0];
+        return 0;
+    }
+    call->module_fd = module_file_open(call->rules, given[0], err);
+    return call->module_fd >= 0 ? 0 : error_prefix(err, "%s", names[0]);
 }
 
 /* A module's arguments, beginning with its name, and its environment. */

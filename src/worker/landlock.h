@@ -12,4 +12,16 @@ int landlock_abi(void);
  * none) is allowed, too. Needs no_new_privs. 0 or a negative errno. */
 int landlock_restrict(const struct wasi_mount_config *mounts, size_t count, int scope_fd);
 
+/* What a process that serves may reach. */
+struct landlock_service {
+    const int *folders; /* open directories, to read and write beneath; `folder_count` */
+    size_t folder_count;
+    const char *const *readable; /* paths, to read at and beneath; ended by a NULL; may be NULL */
+    const uint16_t
+        *connect; /* TCP ports to connect to (ABI 4); `connect_count`. None to listen at. */
+    size_t connect_count;
+};
+/* The same for such a one. 0 or a negative errno. */
+int landlock_restrict_service(const struct landlock_service *service);
+
 #endif

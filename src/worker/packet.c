@@ -1,6 +1,7 @@
 #include "worker/packet.h"
 
 #include "base/cleanup.h"
+#include "base/opener.h"
 #include "sandbox/cache.h"
 #include "sandbox/engine.h"
 #include "worker/wire.h"
@@ -105,7 +106,7 @@ static int pack_mounts(struct packet *packet, const struct pa_job *job, struct e
             return error_set(err, PA_INVALID_ARGUMENT, "mount %s: the guest's name for it is empty",
                              mount->host_path);
         }
-        packet->mount_fds[i] = open(mount->host_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        packet->mount_fds[i] = opener_open(mount->host_path, O_DIRECTORY);
         if (packet->mount_fds[i] < 0) {
             enum pa_status status = errno == ENOENT ? PA_NOT_FOUND : PA_DENIED;
             return error_set_errno(err, status, errno, "mount %s", mount->host_path);

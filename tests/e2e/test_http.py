@@ -267,7 +267,7 @@ def test_a_stream_in_mode_auto_is_of_one_run(front, merged, end, rest, code):
 
 def test_folders_of_runs_go_with_them(tmp_path):
     server = Server(tmp_path, http=True, env={"TMPDIR": str(tmp_path)})
-    there = lambda: [p for p in tmp_path.iterdir() if p.name.startswith("polyagent-run")]  # noqa: E731
+    there = lambda: list(tmp_path.glob("polyagent-front-*/polyagent-run-*"))  # noqa: E731
     for _ in range(3):
         _, result = execute(server, "python_wasi_runner", {"code": "print(open('f').read()); open('g', 'w').write('x')", "files": {"f": "of mine"}})
         assert result["stdout"] == "of mine\n" and result["exit_code"] == 0
@@ -278,6 +278,7 @@ def test_folders_of_runs_go_with_them(tmp_path):
         assert becomes(lambda: len(there()), 1) == 1
     assert becomes(there, []) == []
     server.stop()
+    assert not list(tmp_path.glob("polyagent-front-*"))
 
 
 def test_characters_are_not_torn_apart(front):

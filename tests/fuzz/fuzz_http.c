@@ -27,7 +27,7 @@ static void start(void) {
     PROMISE(mkdtemp(dir) != NULL && setenv("POLYAGENT_SESSIONS_DIR", dir, 1) == 0 &&
             setenv("POLYAGENT_LOG_LEVEL", "off", 1) == 0);
     PROMISE(config_load(&config, NULL, &err) == 0);
-    PROMISE(service_init(&service, NULL, &config, "/nonexistent/socket", -1, false, &err) == 0);
+    PROMISE(service_init(&service, NULL, &config, "/nonexistent/socket", -1, NULL, &err) == 0);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     address =
         (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

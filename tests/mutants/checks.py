@@ -5,6 +5,7 @@ PATHS, RIGHTS, FILES, TURNS = "wasi_paths", "wasi_rights", "wasi_files", "wasi_t
 HOSTILE_PATHS = "tests/hostile/test_paths.py"
 LAYERS = "tests/hostile/test_layers.py"
 COMPILERS = "compilers"
+FRONT = "tests/hostile/test_front.py"
 TENANTS = "tests/hostile/test_tenants.py"
 
 CHECKS = [
@@ -118,4 +119,19 @@ CHECKS = [
     ("a session ends with the server", "src/worker/zygote.c", "prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || ppoll", "ppoll", ["tests/hostile/test_native.py -k 'outlives_the_server and root'"]),
     ("whoever rests does not compute", "src/supervisor/nodes.c", "if (cpu_ns(node->pid) > most_ns) family_end(node->family);", "(void)most_ns;", ["tests/hostile/test_native.py -k 'computes and root'"]),
     ("a copy is of its own session", "src/supervisor/workers.c", "(worker->origin != NULL && !family_has(worker->family, pid))", "false", ["tests/hostile/test_native.py -k 'lies and root'"]),
+    ("the front has a filter of system calls", "src/net/seal.c", "if (enabled & LAYER_SECCOMP && filter_install() == 0)", "if (enabled & LAYER_SECCOMP)", [FRONT + " -k alone"]),
+    ("the front has Landlock", "src/net/seal.c", "if (enabled & LAYER_LANDLOCK && restrict_files(seal) == 0)", "if (enabled & LAYER_LANDLOCK)", [FRONT + " -k alone"]),
+    ("the front has a user of its own", "src/net/seal.c", "if ((result = become_user()) != 0)", "if (false)", [FRONT + " -k alone"]),
+    ("the front has no capabilities", "src/net/seal.c", "if ((result = keep_capabilities(0)) != 0)", "if (false)", [FRONT + " -k alone"]),
+    ("the front has a limit of memory", "src/net/seal.c", "result = limit(RLIMIT_DATA, memory_bound(c));", "(void)memory_bound(c);", [FRONT + " -k alone"]),
+    ("the front serves with the required layers only", "src/net/front.c", "layers_format(policy->required & FRONT_LAYERS & ~in_force, names, sizeof names);", "names[0] = 0;", [FRONT + " -k required"]),
+    ("the front runs no program", "src/net/filter.c", "SCMP_SYS(execve),", "", ["filter"]),
+    ("no memory of the front becomes code", "src/net/filter.c", "{SCMP_SYS(mmap), 2, PROT_EXEC, 0}", "{SCMP_SYS(mmap), 2, 0, 0}", ["filter", FRONT + " -k alone"]),
+    ("the front makes threads, and no processes", "src/net/filter.c", "{SCMP_SYS(clone), 0, THREAD_FLAGS | NAMESPACE_FLAGS, THREAD_FLAGS}", "{SCMP_SYS(clone), 0, 0, 0}", ["filter"]),
+    ("who opens files for the front is sealed", "src/net/broker.c", "if (seal_broker(layers, err) != 0) {", "if (false) {", [FRONT + " -k together"]),
+    ("files for the front are those that are configured", "src/net/broker.c", "return is_named_file(broker, name) ? open_named(name, false, err) : refuse(name, err);", "return open_named(name, false, err);", [FRONT + " -k opened"]),
+    ("folders for the front are those that are configured", "src/net/broker.c", "return is_named_folder(broker, name) ? open_named(name, true, err) : refuse(name, err);", "return open_named(name, true, err);", [FRONT + " -k opened"]),
+    ("requests for files are whole", "src/net/broker.c", "if (got != (ssize_t)sizeof request ||", "if (got <= 0 ||", [FRONT + " -k nonsense"]),
+    ("modules lie beneath their directories", "src/tools/module_file.c", ".resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};", ".resolve = 0};", [FRONT + " -k opened"]),
+    ("modules are files", "src/tools/module_file.c", "if (S_ISREG(st.st_mode)) return steal_fd(&fd);", "return steal_fd(&fd);", [FRONT + " -k opened"]),
 ]
