@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "compile/compile.h"
+#include "tools/base64.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +54,31 @@ static int save(const struct compiled *made, const char *out) {
                               : write_file(out, made->wasm, made->size);
     free(text);
     return result == 0 ? 0 : cli_fail("build: write %s: %s", out, strerror(-result));
+}
+
+json_t *cli_build_module(const json_t *parameters, struct error *err) {
+    const json_t *code = json_object_get(parameters, "code");
+    struct compiled made;
+    struct compile_error error;
+    if (compile_python(json_string_value(code), json_string_length(code), "<code>", &made,
+                       &error) != 0) {
+        error_set(err, PA_INVALID_ARGUMENT, "code, line %u, column %u: %s", error.line,
+                  error.column, error.text);
+        return NULL;
+    }
+    bool wat = json_is_true(json_object_get(parameters, "wat"));
+    char *encoded = base64_encode(made.wasm, made.size),
+         *text = wat ? compile_text(made.wasm, made.size) : NULL;
+    json_t *answer = json_pack("{s:s, s:s}", "status", "OK", "wasm_base64", encoded);
+    bool whole = answer != NULL && encoded != NULL && (!wat || text != NULL);
+    if (whole && wat) whole = json_object_set_new(answer, "wat", json_string(text)) == 0;
+    free(text);
+    free(encoded);
+    free(made.wasm);
+    if (whole) return answer;
+    json_decref(answer);
+    error_set(err, PA_INTERNAL, "the compiled module: out of memory");
+    return NULL;
 }
 
 static int build(const char *path, const char *out) {

@@ -6,6 +6,7 @@
 
 #include <polyagent.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -107,6 +108,10 @@ int cli_execute(struct cli_run *run, const char *module_path);
 const char *cli_server(const char *given);
 /* Becomes polyagent-net. Returns only on failure, with an exit code after an error message. */
 int cli_exec_net(const char *command, char *const *argv);
+
+/* The answer of python_compile (tools/compile.h) to these parameters, made in this process. NULL
+ * with `err`: PA_INVALID_ARGUMENT says where and why. */
+json_t *cli_build_module(const json_t *parameters, struct error *err);
 
 /* The lines of --help for CLI_RUN_OPTIONS. */
 extern const char cli_run_options_help[];

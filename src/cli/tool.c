@@ -113,13 +113,11 @@ static int print_refusal(const struct error *err) {
     return code != 0 ? code : cli_exit_code(&refused);
 }
 
-/* Of a tool that runs nothing. */
-static int answer(const struct tool *tool, const json_t *parameters,
-                  const struct tool_rules *rules) {
+/* Python to a module, here: it is the user's own. */
+static int make_module(const json_t *parameters) {
     struct error err = {0};
-    json_t *all = tool_answer(tool, parameters, rules, &err);
+    json_t *all = cli_build_module(parameters, &err);
     if (all == NULL) return print_refusal(&err);
-    (void)json_object_set_new(all, "status", json_string("OK"));
     int code = print_json(all);
     json_decref(all);
     return code;
@@ -131,6 +129,10 @@ static int call_runner(const char *name, const json_t *parameters, const struct 
     struct error err = {0};
     bool gave_up = false;
     if (tool_call_init(&call, name, parameters, rules, &err) != 0) return print_refusal(&err);
+    if (call.to_module) {
+        tool_call_fini(&call);
+        return make_module(parameters);
+    }
     json_t *instead = tool_interpreted(&call, parameters);
     int code = perform(&call, local, instead != NULL ? &gave_up : NULL);
     tool_call_fini(&call);
@@ -142,7 +144,6 @@ static int call_runner(const char *name, const json_t *parameters, const struct 
 static int call_tool(const char *name, const char *text, bool local) {
     struct config config;
     struct tool_rules rules;
-    const struct tool *tool;
     struct error err = {0};
     int code;
     if (config_load(&config, NULL, &err) != 0) return cli_fail("tool: %s", err.text);
@@ -155,8 +156,6 @@ static int call_tool(const char *name, const char *text, bool local) {
     json_t *parameters = read_parameters(text);
     if (parameters == NULL) {
         code = CLI_EXIT_FAILURE;
-    } else if ((tool = tool_find(name)) != NULL && tool->answer != NULL) {
-        code = answer(tool, parameters, &rules);
     } else {
         code = call_runner(name, parameters, &rules, local);
     }

@@ -8,13 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* COMPILED_EXIT_UNSUPPORTED: the exit code of a program that comes upon what only an interpreter
- * can do. */
-enum {
-    COMPILED_EXIT_UNSUPPORTED = 70,
-    COMPILE_ERROR_BYTES = 256,
-    COMPILE_MAX_SOURCE_BYTES = 4 << 20
-};
+enum { COMPILE_ERROR_BYTES = 256, COMPILE_MAX_SOURCE_BYTES = 4 << 20 };
 
 /* A module, for the caller to free(). */
 struct compiled {

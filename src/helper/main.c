@@ -1,6 +1,8 @@
 /* polyagent-worker: the program of the processes that a guest's module is compiled in, and run in.
  * Linked statically, apart from polyagent, so that forks copy a quarter of the mappings, nothing is
  * looked up in a worker, and no library that a worker does not need is in reach of a guest. */
+#include "compile/compile.h"
+#include "compile/source.h"
 #include "sandbox/compiler.h"
 #include "worker/seal.h"
 #include "worker/zygote.h"
@@ -22,7 +24,8 @@ extern const char __executable_start, etext;
 
 int main(int argc, char **argv) {
     if (argc >= 2 && strcmp(argv[1], COMPILER_ROLE) == 0) {
-        return compiler_main(argc, argv, seal_compiler);
+        static const struct compiler_python python = {source_translate, compile_text};
+        return compiler_main(argc, argv, seal_compiler, &python);
     }
     if (argc >= 2 && strcmp(argv[1], ZYGOTE_ROLE) == 0) {
         return zygote_main(&__executable_start, &etext);

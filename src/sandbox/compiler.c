@@ -3,6 +3,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "sandbox/bounds.h"
 #include "sandbox/engine.h"
 
 #include <fcntl.h>
@@ -39,8 +40,9 @@ static int limit(int resource, uint64_t value) {
     return setrlimit(resource, &l);
 }
 
-/* Whose fault it is; EARLY: the host's, before the module was looked at. */
-enum { EXIT_MODULE = 1, EXIT_HOST = 2, EXIT_EARLY = 3 };
+/* Whose fault it is; EARLY: the host's, before the module was looked at; SOURCE: Python that cannot
+ * be compiled. */
+enum { EXIT_MODULE = 1, EXIT_HOST = 2, EXIT_EARLY = 3, EXIT_SOURCE = 4 };
 
 /* Says why and ends the process; the kernel tidies up. */
 static _Noreturn void end(int code, const char *text) {
@@ -77,15 +79,38 @@ static uint64_t memory_of(uint64_t mib) {
 #endif
 }
 
-int compiler_main(int argc, char **argv, int (*seal)(void)) {
+static void write_code(const void *data, size_t size) {
+    char text[COMPILER_REPORT_BYTES];
+    int result = fd_write_all(CODE_FD, data, size);
+    if (result == 0) return;
+    (void)snprintf(text, sizeof text, "write the compiled module: %s", strerrordesc_np(-result));
+    fail(text);
+}
+
+/* The module itself, for whoever asks for it. */
+static _Noreturn void give_module(const struct compiler_python *python, const uint8_t *wasm,
+                                  size_t size) {
+    char *text = python->text(wasm, size);
+    struct compiler_module head = {.wasm_bytes = size,
+                                   .text_bytes = text != NULL ? strlen(text) : 0};
+    if (text == NULL) fail("compiler: the module's text: out of memory");
+    if (head.wasm_bytes + head.text_bytes > COMPILER_MODULE_BYTES)
+        end(EXIT_SOURCE, "the module and its text are too large; use polyagent build");
+    write_code(&head, sizeof head);
+    write_code(wasm, size);
+    write_code(text, head.text_bytes);
+    _exit(0);
+}
+
+int compiler_main(int argc, char **argv, int (*seal)(void), const struct compiler_python *python) {
     struct stat st;
     char text[COMPILER_REPORT_BYTES];
     wasm_byte_vec_t wasm = {0}, code;
     wasmtime_module_t *module;
     wasmtime_error_t *error;
 
-    unsigned variant = argc == 5 ? (unsigned)atoi(argv[2]) : ENGINE_VARIANTS;
-    if (variant >= ENGINE_VARIANTS) end(EXIT_EARLY, "compiler: started in a wrong way");
+    unsigned variant = argc == 5 ? (unsigned)atoi(argv[2]) : ENGINE_VARIANTS + 1;
+    if (variant > COMPILER_TO_MODULE) end(EXIT_EARLY, "compiler: started in a wrong way");
     uint64_t cpu_s = strtoull(argv[3], NULL, 10), memory_mib = strtoull(argv[4], NULL, 10);
     be_first_to_go();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
@@ -105,6 +130,18 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
     size_t size = (size_t)st.st_size;
     const uint8_t *data = size == 0 ? NULL : mmap(NULL, size, PROT_READ, MAP_PRIVATE, MODULE_FD, 0);
     if (data == MAP_FAILED) fail("compiler: cannot map the module");
+    uint8_t *made;
+    size_t made_bytes;
+    int python_or_not = python->translate(data, size, &made, &made_bytes, text, sizeof text);
+    if (python_or_not < 0) end(EXIT_SOURCE, text);
+    if (python_or_not == 0) {
+        data = made;
+        size = made_bytes;
+    }
+    if (variant == COMPILER_TO_MODULE) {
+        if (python_or_not > 0) end(EXIT_SOURCE, "it is no Python");
+        give_module(python, data, size);
+    }
     if (starts_with(data, size, "\0asm\x0d\0\x01\0", 8)) {
         refuse("it is a component; build a core module for wasip1 (wasm32-wasip1) instead");
     }
@@ -123,6 +160,7 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
         data = (const uint8_t *)wasm.data;
         size = wasm.size;
     }
+    if (!bounds_check(data, size, text, sizeof text)) refuse(text);
     wasm_engine_t *engine = wasm_engine_new_with_config(engine_config(variant, true));
     if (engine == NULL) fail("compiler: no engine");
     error = wasmtime_module_new(engine, data, size, &module);
@@ -131,12 +169,7 @@ int compiler_main(int argc, char **argv, int (*seal)(void)) {
         engine_error_text(error, text, sizeof text);
         refuse(text);
     }
-    int result = fd_write_all(CODE_FD, code.data, code.size);
-    if (result != 0) {
-        (void)snprintf(text, sizeof text, "write the compiled module: %s",
-                       strerrordesc_np(-result));
-        fail(text);
-    }
+    write_code(code.data, code.size);
     _exit(0); /* nothing to tidy up */
 }
 
@@ -285,7 +318,10 @@ int compiler_finish(struct compiler *compiler, int late, struct error *err) {
         (void)error_set(err, PA_INTERNAL, "%s", text);
         return blame(compiler, code == EXIT_EARLY ? COMPILER_INNOCENT : COMPILER_HOST);
     }
-    (void)error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
+    if (code == EXIT_SOURCE)
+        (void)error_set(err, PA_INVALID_ARGUMENT, "code, %s", text);
+    else
+        (void)error_set(err, PA_INVALID_MODULE, "Invalid WASM module: %s", text);
     return blame(compiler, COMPILER_MODULE);
 }
 

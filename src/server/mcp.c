@@ -2,6 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/json_text.h"
+#include "tools/compile.h"
 #include "tools/result.h"
 
 #include <stdlib.h>
@@ -145,14 +146,15 @@ static json_t *output_schema(bool runs) {
 static json_t *list_tools(const struct mcp *mcp, bool per_request) {
     json_t *list = json_array();
     for (const struct tool *tool = tools; tool->name != NULL; tool++) {
-        bool runs = tool->prepare != NULL;
-        json_t *entry = json_pack(
-            "{s:s, s:s, s:s, s:O, s:o, s:{s:b, s:b, s:b, s:b}}", "name", tool->name, "title",
-            tool->title, "description", tool->description, "inputSchema",
-            mcp->service->rules.schemas[tool - tools], "outputSchema", output_schema(runs),
-            "annotations", "readOnlyHint", runs || tool->answer != NULL, "destructiveHint",
-            strcmp(tool->name, "session_close") == 0, "idempotentHint",
-            runs || tool->answer != NULL, "openWorldHint", 0);
+        bool harmless = tool->prepare != NULL;
+        bool runs = harmless && tool->prepare != tool_prepare_module;
+        json_t *entry =
+            json_pack("{s:s, s:s, s:s, s:O, s:o, s:{s:b, s:b, s:b, s:b}}", "name", tool->name,
+                      "title", tool->title, "description", tool->description, "inputSchema",
+                      mcp->service->rules.schemas[tool - tools], "outputSchema",
+                      output_schema(runs), "annotations", "readOnlyHint", harmless,
+                      "destructiveHint", strcmp(tool->name, "session_close") == 0, "idempotentHint",
+                      harmless, "openWorldHint", 0);
         if (json_array_append_new(list, entry) != 0) {
             json_decref(list);
             return NULL;

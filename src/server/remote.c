@@ -146,6 +146,7 @@ static int send_call(struct remote_run *run, const struct tool_call *call, const
     const struct remote_turn *turn = run->turn;
     if (turn != NULL && turn->same_mounts) job.mount_count = 0;
     if (packet_pack(&packet, &job, err) != 0) return -1;
+    if (call->to_module) packet.header.flags |= PACKET_TO_MODULE;
     if (turn != NULL) {
         packet.header.flags |= PACKET_STAYS | (turn->same_mounts ? PACKET_SAME_MOUNTS : 0) |
                                (turn->moved ? PACKET_MOVED : 0);

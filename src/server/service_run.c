@@ -58,6 +58,7 @@ struct service_run {
     json_t *instead;            /* owned; of a compiled run in mode auto: the same, interpreted */
     struct buffer held;         /* owned; its stderr meanwhile, which may be only why it gave up */
     size_t seen;                /* bytes of its stdout; as many of the second run's are dropped */
+    bool to_module, text;       /* it makes a module, whose text is wanted, too */
     uint64_t began_ns;
     /* The run has ended: */
     json_t *result;                  /* owned; so far; NULL: memory is out */
@@ -154,8 +155,9 @@ static void on_output(void *context, int stream, const void *data, size_t size) 
 
 static int start_run(struct service_run *run, const json_t *parameters, struct error *err);
 
-/* Compiled Python that found, as it ran, what it cannot do (compile/runtime/error.c). True: it runs
- * again, interpreted; what has been seen of its output comes first in that run's. */
+/* Python that cannot be compiled, or that found, as it ran, what it cannot do so
+ * (compile/runtime/error.c). True: it runs again, interpreted; what has been seen of its output
+ * comes first in that run's. */
 static bool runs_instead(struct service_run *run, const struct pa_result *result) {
     struct error err = {0};
     json_t *parameters = run->instead;
@@ -180,7 +182,7 @@ static uint64_t size_of(int fd) {
 static bool leaves_much(const struct service_run *run) {
     const struct result_files *files = &run->files;
     uint64_t bytes = size_of(files->answer);
-    if (run->callbacks->output == NULL)
+    if (run->callbacks->output == NULL || run->to_module)
         bytes += size_of(files->outputs[0]) + size_of(files->outputs[1]);
     return bytes > WORK_LARGE_BYTES ||
            (run->output[0] != 0 && !folder_is_bare(AT_FDCWD, run->output));
@@ -190,6 +192,10 @@ static bool leaves_much(const struct service_run *run) {
 static void collect(struct service_run *run) {
     const struct result_files *files = &run->files;
     json_t *all = run->result;
+    if (run->to_module) {
+        if (run->status == PA_OK) run->result = tool_module(files, run->text);
+        return;
+    }
     bool streams = run->callbacks->output != NULL, turn = run->outcome.node != 0;
     if (all != NULL &&
         ((!streams && result_add_outputs(all, files) != 0) ||
@@ -234,7 +240,7 @@ static void on_done(void *context, const struct pa_result *result, struct result
     if (runs_instead(run, result)) return;
     run->files = *files;
     *files = RESULT_NO_FILES;
-    run->result = result_json(result);
+    run->result = run->to_module && result->status == PA_OK ? NULL : result_json(result);
     run->status = result->status;
     run->outcome = (struct session_outcome){.node = outcome->node,
                                             .is_counted = true,
@@ -274,6 +280,9 @@ static int send_call(struct service_run *run, struct tool_call *call, const json
         json_decref(instead);
         return result;
     }
+    run->to_module = call->to_module;
+    run->text = json_is_true(json_object_get(parameters, "wat"));
+    if (call->to_module) run->remote_callbacks.output = NULL; /* its answer is the module */
     run->remote = remote_start(&service->remote, run->caller.name, call, NULL,
                                &run->remote_callbacks, run, err);
     if (run->remote == NULL) {
@@ -433,9 +442,7 @@ static void on_session_answer(void *context, json_t *answer, struct error *err) 
 static int answer_call(struct service_run *run, const json_t *parameters, struct error *err) {
     struct service *service = run->service;
     const struct tool *tool = &tools[run->tool];
-    if (tool->answer != NULL) {
-        run->answer = tool_answer(tool, parameters, &service->rules, err);
-    } else if (schema_check(service->rules.schemas[run->tool], parameters, "", err) == 0) {
+    if (schema_check(service->rules.schemas[run->tool], parameters, "", err) == 0) {
         run->answer = sessions_call(service->sessions, run->caller.name, tool, parameters,
                                     on_session_answer, run, &run->op, err);
         if (run->op != NULL) {

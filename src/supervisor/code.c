@@ -29,7 +29,12 @@ static void forget(struct code *code) {
     sd_event_source_disable_unref(code->timer);
     fd_closep(&code->fd);
     fd_closep(&code->image_fd);
+    free(code->refusal);
     free(code);
+}
+
+bool code_is_cached(const struct code *code) {
+    return code->variant < ENGINE_VARIANTS && code->supervisor->config.cache->dir_fd >= 0;
 }
 
 /* The least recently used that nobody holds make room. */
@@ -37,15 +42,16 @@ static void make_room(struct supervisor *s) {
     struct code *code = TAILQ_FIRST(&s->codes);
     while (code != NULL && s->code_count >= MAX_CODES) {
         struct code *next = TAILQ_NEXT(code, link);
-        if (code->users == 0 && code->fd >= 0) forget(code);
+        if (code->users == 0 && (code->fd >= 0 || code->refusal != NULL)) forget(code);
         code = next;
     }
 }
 
 /* What nobody waits for any more is not compiled: a stranger could leave any number behind. */
 void code_release(struct code *code) {
+    bool kept = code->refusal != NULL || (code->fd >= 0 && code->variant < ENGINE_VARIANTS);
     code->users--;
-    if (code->users == 0 && code->fd < 0 && !code->busy && (!code->is_ahead || code->image_fd < 0))
+    if (code->users == 0 && !kept && !code->busy && (!code->is_ahead || code->image_fd < 0))
         forget(code);
 }
 
@@ -148,8 +154,11 @@ static struct code *new_code(struct supervisor *s, struct pa_module *module, uns
     code->interpreter = interpreter_name(s, code->digest);
     code->is_ahead = code->interpreter != NULL;
     TAILQ_INIT(&code->waiting);
-    module_code_name(code->digest, variant, name);
-    code->fd = cache_load(s->config.cache, name);
+    code->fd = -1;
+    if (code_is_cached(code)) {
+        module_code_name(code->digest, variant, name);
+        code->fd = cache_load(s->config.cache, name);
+    }
     if (code->fd < 0) {
         int image = module_image(module, err);
         code->image_fd = image >= 0 ? fcntl(image, F_DUPFD_CLOEXEC, 3) : -1;
@@ -179,6 +188,7 @@ int code_request(struct supervisor_run *run, struct pa_module *module, struct er
         TAILQ_REMOVE(&s->codes, code, link);
         TAILQ_INSERT_TAIL(&s->codes, code, link);
     }
+    if (code->refusal != NULL) return error_set(err, PA_INVALID_ARGUMENT, "%s", code->refusal);
     code->users++;
     run->code = code;
     run->cache_hit = code->fd >= 0;

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define CODE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
@@ -74,6 +75,7 @@ static void fail(struct code *code, const struct error *why) {
                   code->interpreter, why->text);
     }
     fd_closep(&code->image_fd);
+    if (err.code == PA_INVALID_ARGUMENT) code->refusal = strdup(err.text); /* it stays so */
     code_settle(code, &err);
 }
 
@@ -81,7 +83,7 @@ static void fail(struct code *code, const struct error *why) {
 static int take_code(struct code *code, struct error *err) {
     struct supervisor *s = code->supervisor;
     char name[CACHE_NAME_BYTES];
-    if (s->config.cache->dir_fd >= 0) {
+    if (code_is_cached(code)) {
         module_code_name(code->digest, code->variant, name);
         if (cache_commit(s->config.cache, code->out_fd, code->temp, name, err) != 0) return -1;
         code->fd = cache_load(s->config.cache, name);
@@ -100,7 +102,7 @@ static void compiled(struct code *code, bool late) {
     bool finished = result == 0;
     if (finished) result = take_code(code, &err);
     if (finished && result != 0) code->compiler.fault = COMPILER_HOST;
-    if (!finished && s->config.cache->dir_fd >= 0) cache_abort(s->config.cache, code->temp);
+    if (!finished && code_is_cached(code)) cache_abort(s->config.cache, code->temp);
     fd_closep(&code->out_fd);
     supervisor_schedule(s);
     if (result == 0) {
@@ -137,7 +139,7 @@ static int begin(struct code *code, struct error *err) {
     struct supervisor *s = code->supervisor;
     struct cache *cache = s->config.cache;
     struct compiler_bounds bounds = s->config.compile;
-    bool cached = cache->dir_fd >= 0;
+    bool cached = code_is_cached(code);
     code->compiler.fault = COMPILER_HOST;
     code->out_fd = cached ? cache_begin(cache, code->temp)
                           : memfd_create("code", MFD_CLOEXEC | MFD_ALLOW_SEALING);

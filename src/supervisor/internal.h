@@ -84,13 +84,15 @@ struct known_interpreter {
     SLIST_ENTRY(known_interpreter) link;
 };
 
-/* Native code of a module for an engine variant. */
+/* Native code of a module for an engine variant; or for COMPILER_TO_MODULE, a program as a module,
+ * which is not kept. */
 struct code {
     struct supervisor *supervisor;
     uint8_t digest[32];
     unsigned variant;
     const char *interpreter; /* the name of one that is installed; NULL: a caller's own module */
     int fd;                  /* owned; -1 while it is compiled */
+    char *refusal;           /* owned: why it is none, if it is Python that cannot be compiled */
     bool busy;               /* the compiler is at work */
     bool large;              /* compiling it takes long */
     bool is_ahead;           /* it is compiled for whoever comes later, too */
@@ -238,6 +240,8 @@ void queue_release(struct supervisor *supervisor, struct tenant *tenant); /* if 
 /* code.c: finds, loads or has it compiled. The run goes on by run_code_ready(), maybe at once. */
 int code_request(struct supervisor_run *run, struct pa_module *module, struct error *err);
 void code_release(struct code *code);
+/* In the cache; else in memory. */
+bool code_is_cached(const struct code *code);
 void code_free_all(struct supervisor *supervisor);
 void code_cancel(struct supervisor_run *run); /* COMPILING only */
 /* All that wait for it go on, or fail. */

@@ -1,54 +1,61 @@
 #include "tools/compile.h"
 
 #include "base/cleanup.h"
-#include "compile/compile.h"
+#include "compile/source.h"
+#include "sandbox/compiler.h"
 #include "tools/base64.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-/* It is compiled between two events of a server's loop: milliseconds; 0.2 s is the worst of what
- * fits. */
-enum { MAX_SOURCE_BYTES = 256 << 10 };
-
-static int compile(const json_t *parameters, struct compiled *made, struct error *err) {
+/* The program as what the compiler process takes in the place of a module. */
+static int take_source(struct tool_call *call, const json_t *parameters, enum source_mode mode,
+                       struct error *err) {
     const json_t *code = json_object_get(parameters, "code");
-    struct compile_error error;
+    char header[SOURCE_HEADER_BYTES];
     size_t size = json_string_length(code);
-    if (size > MAX_SOURCE_BYTES)
+    if (size > SOURCE_MAX_BYTES)
         return error_set(err, PA_INVALID_ARGUMENT,
                          "code: at most %d bytes can be compiled; run it interpreted",
-                         MAX_SOURCE_BYTES);
-    if (compile_python(json_string_value(code), size, "<code>", made, &error) == 0) return 0;
-    return error_set(err, PA_INVALID_ARGUMENT, "code, line %u, column %u: %s", error.line,
-                     error.column, error.text);
+                         SOURCE_MAX_BYTES);
+    source_header(header, mode);
+    if (buffer_append(&call->module, header, sizeof header) == 0 &&
+        buffer_append(&call->module, json_string_value(code), size) == 0)
+        return 0;
+    return error_set(err, PA_INTERNAL, "code: out of memory");
 }
 
-json_t *tool_python_compile(const json_t *parameters, const struct tool_rules *rules,
-                            struct error *err) {
-    struct compiled made;
-    json_t *answer = json_object();
-    char *text = NULL;
-    int result = 0;
-    (void)rules;
-    if (compile(parameters, &made, err) != 0) {
-        json_decref(answer);
+int tool_prepare_module(struct tool_call *call, const json_t *parameters, struct error *err) {
+    call->to_module = true;
+    return take_source(call, parameters, SOURCE_ANY, err);
+}
+
+json_t *tool_module(const struct result_files *files, bool text) {
+    struct compiler_module head;
+    struct stat st;
+    int fd = files->outputs[0];
+    if (fstat(fd, &st) != 0 || pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
+        head.wasm_bytes > COMPILER_MODULE_BYTES || head.text_bytes > COMPILER_MODULE_BYTES ||
+        sizeof head + head.wasm_bytes + head.text_bytes > (uint64_t)st.st_size)
         return NULL;
-    }
-    char *encoded = base64_encode(made.wasm, made.size);
-    if (answer == NULL || encoded == NULL ||
-        json_object_set_new(answer, "wasm_base64", json_string(encoded)) != 0)
-        result = -1;
-    if (result == 0 && json_is_true(json_object_get(parameters, "wat"))) {
-        text = compile_text(made.wasm, made.size);
-        if (text == NULL || json_object_set_new(answer, "wat", json_string(text)) != 0) result = -1;
-    }
-    free(text);
+    size_t size = (size_t)(head.wasm_bytes + head.text_bytes);
+    uint8_t *both = malloc(size + 1);
+    json_t *answer = json_object();
+    bool read = both != NULL && pread(fd, both, size, sizeof head) == (ssize_t)size;
+    char *encoded = read ? base64_encode(both, (size_t)head.wasm_bytes) : NULL;
+    int result =
+        encoded != NULL ? json_object_set_new(answer, "wasm_base64", json_string(encoded)) : -1;
+    if (result == 0 && text)
+        result = json_object_set_new(
+            answer, "wat",
+            json_stringn((const char *)both + head.wasm_bytes, (size_t)head.text_bytes));
+    if (result == 0) result = json_object_set_new(answer, "status", json_string("OK"));
     free(encoded);
-    free(made.wasm);
+    free(both);
     if (result == 0) return answer;
     json_decref(answer);
-    error_set(err, PA_INTERNAL, "the compiled module: out of memory");
     return NULL;
 }
 
@@ -66,24 +73,18 @@ static const char *beyond(const struct tool_call *call, const json_t *parameters
 int tool_take_compiled(struct tool_call *call, const json_t *parameters, struct error *err) {
     const char *mode = json_string_value(json_object_get(parameters, "mode")),
                *other = beyond(call, parameters);
-    struct compiled made;
     if (mode == NULL || strcmp(mode, "interpreted") == 0) return 0;
     bool must = strcmp(mode, "compiled") == 0;
     if (other != NULL)
         return must ? error_set(err, PA_INVALID_ARGUMENT, "%s: cannot stand beside mode compiled",
                                 other)
                     : 0;
-    if (compile(parameters, &made, err) != 0) {
-        if (must) return -1;
+    if (take_source(call, parameters, must ? SOURCE_ANY : SOURCE_WITHOUT_VALUE, err) != 0) {
+        if (must || err->code != PA_INVALID_ARGUMENT) return -1;
         *err = (struct error){0};
         return 0;
     }
-    if (!must && made.ends_in_value) { /* the interpreter tells what it comes to */
-        free(made.wasm);
-        return 0;
-    }
     call->on_trial = !must;
-    call->module = (struct buffer){.data = made.wasm, .size = made.size, .capacity = made.size};
     return 1;
 }
 
@@ -95,5 +96,6 @@ json_t *tool_interpreted(const struct tool_call *call, const json_t *parameters)
 }
 
 bool tool_gave_up(const struct pa_result *result) {
-    return result->status == PA_OK && result->exit_code == COMPILED_EXIT_UNSUPPORTED;
+    return result->status == PA_INVALID_ARGUMENT || result->status == PA_INVALID_MODULE ||
+           (result->status == PA_OK && result->exit_code == SOURCE_EXIT_UNSUPPORTED);
 }

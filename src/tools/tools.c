@@ -360,54 +360,54 @@ static int prepare_source(struct tool_call *call, const json_t *parameters, stru
 const struct tool tools[TOOL_COUNT + 1] = {
     {"code_executor", "Run a WebAssembly module",
      "Runs a WebAssembly module (wasip1) in a sandbox of its own and says exactly what happened.",
-     code_executor_schema, NULL, prepare_code, NULL},
+     code_executor_schema, NULL, prepare_code},
     {"python_wasi_runner", "Run Python",
      "Runs Python in a fresh sandboxed interpreter; input(), sys.argv and exit codes work.",
-     python_wasi_runner_schema, &language_python, prepare_source, NULL},
+     python_wasi_runner_schema, &language_python, prepare_source},
     {"javascript_wasi_runner", "Run JavaScript",
      "Runs JavaScript in a fresh sandboxed interpreter (QuickJS: ES2023, std and os; no Node.js "
      "modules).",
-     javascript_wasi_runner_schema, &language_javascript, prepare_source, NULL},
+     javascript_wasi_runner_schema, &language_javascript, prepare_source},
     {"ruby_wasi_runner", "Run Ruby",
      "Runs Ruby in a fresh sandboxed interpreter, with its standard library.",
-     ruby_wasi_runner_schema, &language_ruby, prepare_source, NULL},
+     ruby_wasi_runner_schema, &language_ruby, prepare_source},
     {"python_compile", "Compile Python",
      "Compiles Python (a part of it) to a WebAssembly module for wasip1 that needs nothing else.",
-     python_compile_schema, NULL, NULL, tool_python_compile},
+     python_compile_schema, NULL, tool_prepare_module},
     {"session_open", "Open a session",
      "Opens a session: an interpreter that stays, whose variables, imports, functions and files in "
      "/workspace live on from turn to turn. Give its session_id to python_wasi_runner or "
      "javascript_wasi_runner to run a turn.",
-     session_open_schema, NULL, NULL, NULL},
+     session_open_schema, NULL, NULL},
     {"session_list", "List sessions",
      "Lists your sessions: lineage, turns, memory, age, checkpoints.", session_list_schema, NULL,
-     NULL, NULL},
+     NULL},
     {"session_info", "Show a session", "Tells all about one session.", session_info_schema, NULL,
-     NULL, NULL},
+     NULL},
     {"session_fork", "Branch a session",
      "Makes copies of a session, variables and files alike, each of which goes its own way: to try "
      "several continuations.",
-     session_fork_schema, NULL, NULL, NULL},
+     session_fork_schema, NULL, NULL},
     {"session_checkpoint", "Remember a session's state",
      "Remembers the state of a session, variables and files, for session_rollback.",
-     session_checkpoint_schema, NULL, NULL, NULL},
+     session_checkpoint_schema, NULL, NULL},
     {"session_rollback", "Go back to a checkpoint",
      "Puts a session back to a checkpoint, variables and files.", session_rollback_schema, NULL,
-     NULL, NULL},
+     NULL},
     {"session_close", "Close a session", "Ends a session and removes its files.",
-     session_close_schema, NULL, NULL, NULL},
+     session_close_schema, NULL, NULL},
     {"session_interrupt", "Interrupt a turn",
      "Ends the turn that a session is in; its variables are as before that turn.",
-     session_interrupt_schema, NULL, NULL, NULL},
+     session_interrupt_schema, NULL, NULL},
     {"session_input", "Write to a turn's stdin",
      "Gives input to the turn that a session is in, if that was started with stdin_stream.",
-     session_input_schema, NULL, NULL, NULL},
+     session_input_schema, NULL, NULL},
     {"session_put_files", "Write files", "Writes files into a session's /workspace.",
-     session_put_files_schema, NULL, NULL, NULL},
+     session_put_files_schema, NULL, NULL},
     {"session_get_file", "Read files or list them",
      "Reads a file of a session's /workspace; without a path, lists them.", session_get_file_schema,
-     NULL, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL, NULL, NULL}};
+     NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL, NULL}};
 
 const char tool_category[] = "code_execution";
 const char *const tool_tags[TOOL_TAGS] = {"wasm", "sandbox", "code"};
@@ -453,12 +453,6 @@ int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *
     if (result == 0) result = tool->prepare(call, parameters, err);
     if (result != 0) tool_call_fini(call);
     return result;
-}
-
-json_t *tool_answer(const struct tool *tool, const json_t *parameters,
-                    const struct tool_rules *rules, struct error *err) {
-    if (schema_check(rules->schemas[tool - tools], parameters, "", err) != 0) return NULL;
-    return tool->answer(parameters, rules, err);
 }
 
 int tool_call_settle(struct tool_call *call, struct error *err) {

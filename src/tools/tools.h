@@ -21,10 +21,8 @@ struct tool {
     const char *description;
     const char *input_schema;        /* JSON */
     const struct language *language; /* of its programs; NULL: it runs modules */
-    /* NULL, and no answer: it is about sessions, and answered by whoever keeps them. */
+    /* NULL: it is about sessions, and answered by whoever keeps them. */
     int (*prepare)(struct tool_call *call, const json_t *parameters, struct error *err);
-    /* It is answered at once, without a run: NULL with `err`. NULL: it is not. */
-    json_t *(*answer)(const json_t *parameters, const struct tool_rules *rules, struct error *err);
 };
 
 /* In the order to list them; ends with a tool without a name. */
@@ -78,6 +76,7 @@ struct tool_call {
     bool answers;     /* its interpreter's bootstrap says something in the end */
     bool merged;      /* stderr goes where stdout goes */
     bool on_trial;    /* compiled, in mode auto: it may give up (tools/compile.h) */
+    bool to_module;   /* nothing runs: stdout gets the module that comes of a program (likewise) */
     size_t warm_argc; /* of job.argv, where interpreters stay; 0: as job.argc */
     const char *module_path; /* NULL: the module is in `module`, or behind `module_fd` */
     char found_path[INTERPRETER_PATH_BYTES];
@@ -108,9 +107,6 @@ int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *
 /* Puts a module's bytes where they can be handed on at once: behind `module_fd`. -1 with `err`. */
 int tool_call_settle(struct tool_call *call, struct error *err);
 void tool_call_fini(struct tool_call *call);
-/* For a tool that answers at once. NULL with `err`. */
-json_t *tool_answer(const struct tool *tool, const json_t *parameters,
-                    const struct tool_rules *rules, struct error *err);
 
 /* {"tools": [{"name", "description", "input_schema"}]}; NULL when memory runs out. */
 json_t *tools_list(void);

@@ -46,9 +46,11 @@ enum packet_flag {
     PACKET_CANCEL = 1 << 13,      /* no job: the one under way ends, and its reply comes */
     PACKET_EXCEPTIONS = 1 << 14,
     PACKET_STUBS = 1 << 15,
-    PACKET_MOVED = 1 << 16,   /* the files are others than when the node came to rest */
-    PACKET_PATIENT = 1 << 17, /* it waits for its interpreter to be compiled, however long */
-    PACKET_ALL_FLAGS = (1 << 18) - 1
+    PACKET_MOVED = 1 << 16,     /* the files are others than when the node came to rest */
+    PACKET_PATIENT = 1 << 17,   /* it waits for its interpreter to be compiled, however long */
+    PACKET_TO_MODULE = 1 << 18, /* Python (compile/source.h) is to become a module in PACKET_STDOUT,
+                                   a file (struct compiler_module); nothing runs */
+    PACKET_ALL_FLAGS = (1 << 19) - 1
 };
 
 struct packet_header {

@@ -176,6 +176,50 @@ def test_the_tool(server, tmp_path):
     assert base64.b64decode(local["wasm_base64"])[:4] == b"\0asm"
 
 
+DEEP = {"sum": "x = 1" + "+1" * 120000, "items": "a = [1]\nx = a" + "[0]" * 80000, "methods": "a = 'x'\nx = a" + ".upper()" * 30000,
+        "literals": "x = " + "'a' " * 60000, "parameters": "def f(" + ", ".join(f"a{i}" for i in range(300)) + "):\n    return 1\nx = 1"}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_no_program_ends_the_front(server, name):
+    """Programs that ended it, when it was the one that compiled: an answer in each mode, from the same process."""
+    before = server.front
+    compiled = server.ask("POST", "/tools/execute", {"tool": "python_compile", "parameters": {"code": DEEP[name]}})[1]
+    assert compiled["status"] == ("OK" if name == "literals" else "INVALID_ARGUMENT"), compiled
+    assert call(server, DEEP[name], "compiled")["status"] == compiled["status"]
+    assert call(server, DEEP[name] + "\nprint('ran')", "auto")["status"] in ("OK", "TRAP", "MEMORY_LIMIT")  # the interpreter's own stack
+    assert server.front == before and server.ask("GET", "/health")[0] == 200
+
+
+def test_the_front_has_no_compiler():
+    """A stranger's program is looked at in the sealed process only."""
+    names = subprocess.run(["nm", BUILD / "src/polyagent-net"], capture_output=True, text=True, check=True).stdout
+    assert " service_start" in names and "compile_python" not in names and "source_translate" not in names
+    assert "compile_python" in subprocess.run(["nm", BUILD / "src/polyagent-worker"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_refusal_is_remembered_with_its_place(server):
+    for _ in range(2):
+        refused = call(server, "x = 1\nclass A: pass", "compiled")
+        assert refused["status"] == "INVALID_ARGUMENT" and refused["error"]["message"] == "code, line 2, column 1: classes are not supported", refused
+
+
+def test_a_program_of_another_compiler_is_refused(server):
+    """What stands before a program names the compiler that is meant: nothing that another one made is taken for this one's."""
+    for header in (b"\0python 0123456789abcdefc\n", b"\0python "):
+        forged = base64.b64encode(header + b"print(1)").decode()
+        said = server.ask("POST", "/tools/execute", {"tool": "code_executor", "parameters": {"wasm_base64": forged}})[1]
+        assert said["status"] in ("INVALID_ARGUMENT", "INVALID_MODULE"), said
+
+
+def test_streams_of_mode_auto(server):
+    """What is refused has written nothing; what gives up in the middle has its output once, on either way of stderr."""
+    for more in ({}, {"stderr_to_stdout": True}):
+        for code, out in (("class A: pass\nprint('a')", "a\n"), ("print('é'.upper(), end='')\nprint('ß'.upper())", "ÉSS\n")):
+            answer = call(server, code, "auto", **more)
+            assert (answer["status"], answer["stdout"]) == ("OK", out), answer
+
+
 def test_sizes(tmp_path):
     """The seed's program, and the smallest."""
     for code, most in (('print("Hello")\nprint(2 + 2)\n', 300), ('print("Hello, World!")\n', 1024), ("", 60000)):

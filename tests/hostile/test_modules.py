@@ -53,6 +53,23 @@ def test_28_each_bit_flipped(server, tmp_path, slow):
     assert server.run("run", HELLO).out == "Hello from WASI!\n"
 
 
+def leb(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+@pytest.mark.parametrize("count", (150000, 150001))
+def test_28_functions_without_end(server, tmp_path, count):
+    """Empty ones: four bytes of the module each, and five kilobytes of the compiler."""
+    sections = ((1, b"\1\x60\0\0"), (3, leb(count) + bytes(count)), (10, leb(count) + b"\2\0\x0b" * count))
+    (tmp_path / "many.wasm").write_bytes(b"\0asm\1\0\0\0" + b"".join(bytes([number]) + leb(len(body)) + body for number, body in sections))
+    said = verdict(server, tmp_path / "many.wasm")["error"]["message"]
+    assert (f"it has {count} functions" in said) == (count > 150000), said
+
+
 START = '(func (export "_start"))'
 REFUSED = {
     "memory64": f"(memory i64 1) {START}",
