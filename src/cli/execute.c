@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/json_text.h"
 #include "cli/screen.h"
 #include "supervisor/socket.h"
@@ -117,6 +118,8 @@ static int run_by_server(const struct cli_work *work, struct socket_reply *reply
     const struct cli_module *m = &work->module;
     if (work->local || socket_default_path(path, err) != 0 || access(path, F_OK) != 0) return 1;
     job.argc = socket_job_argc(&job, work->warm_argc);
+    /* The log of a server is its own; here the lines come as --trace writes them. */
+    if (job.trace_fd <= 0 && log_enabled(LOG_TRACE, "wasi")) job.trace_fd = STDERR_FILENO;
     if (packet_pack(&packet, &job, err) != 0) return -1;
     packet.header.flags |= PACKET_PATIENT;
     packet.fds[PACKET_MODULE] = socket_module_fd(m->path, m->bytes, m->size);

@@ -1,7 +1,9 @@
 /* polyagent: the command line. Only dispatches; each subcommand has a file of its own. */
+#include "base/log.h"
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char help[] = "polyagent runs code that nobody trusts in a WebAssembly sandbox.\n\n"
@@ -25,6 +27,18 @@ static const char help[] = "polyagent runs code that nobody trusts in a WebAssem
                            "  polyagent run docs/assets/hello-wasi.wat\n"
                            "  polyagent python -c 'print(2 + 2)'\n";
 
+/* What commands tell of themselves; a server's configuration may say otherwise. */
+static int set_log(void) {
+    struct error err = {0};
+    char ours[256];
+    const char *filter = getenv("POLYAGENT_LOG"), *rust = getenv("RUST_LOG");
+    if (filter == NULL && rust != NULL && log_filter_of_rust(rust, ours, sizeof ours) > 0)
+        filter = ours;
+    log_set_format(LOG_FORMAT_AUTO);
+    if (filter == NULL || log_set_filter(filter, &err) == 0) return 0;
+    return cli_fail("POLYAGENT_LOG: %s", err.text);
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
@@ -47,6 +61,7 @@ int main(int argc, char **argv) {
         {"ruby", cli_ruby_main},
         {NULL, NULL},
     };
+    if (set_log() != 0) return CLI_EXIT_FAILURE;
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *self = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
     if (strcmp(self, "wasi_hello") == 0) return cli_hello_main(argc, argv);

@@ -53,6 +53,7 @@ struct supervisor_run {
     int output_fds[2];             /* owned read ends of pipes; -1 */
     sd_event_source *outputs[2];   /* owned */
     struct buffer captured[2];     /* owned */
+    struct trace *trace;           /* owned; NULL: none */
     struct worker *worker;         /* RUNNING, or WAITING: the one that is made for it alone */
     struct zygote_process *zygote; /* WAITING only: for one of its workers; else NULL */
     struct worker *rested;         /* in the end: the node that its worker has become */
@@ -63,6 +64,10 @@ struct supervisor_run {
     TAILQ_ENTRY(supervisor_run) all;
 };
 TAILQ_HEAD(runs, supervisor_run);
+
+/* trace.c: WASI calls in the log, if it is to have them. */
+void trace_start(struct supervisor_run *run);
+void trace_end(struct supervisor_run *run);
 
 struct tenant {
     char name[PACKET_TENANT_BYTES];

@@ -32,6 +32,7 @@ static void finish(struct supervisor_run *run, struct run_report *report, uint32
         sd_event_source_disable_unref(run->outputs[i]);
         fd_closep(&run->output_fds[i]);
     }
+    trace_end(run);
     packet_fini(&run->packet);
     run->done(run->context, &result);
     for (int i = 0; i < 2; i++)
@@ -329,6 +330,7 @@ int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_mod
                                    .done = done,
                                    .context = context};
     run->stays = h->flags & PACKET_STAYS;
+    trace_start(run);
     packet_init(packet);
     if (queue_check(s, tenant, err) == 0 &&
         packet_check_mounts(&run->packet, s->config.cache, err) == 0) {
@@ -344,6 +346,7 @@ int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_mod
         TAILQ_REMOVE(&s->runs, run, all);
         if (out != NULL) *out = NULL;
     }
+    trace_end(run);
     packet_fini(&run->packet);
     free(run);
     queue_release(s, tenant);

@@ -168,6 +168,24 @@ def test_a_request_id_is_in_the_log_the_result_and_the_answer(tmp_path):
     assert "secret output" not in server.log.read_text()
 
 
+@pytest.mark.parametrize("filter", [{"RUST_LOG": "polyagent_agent_core=warn,wasi_sandbox=trace"}, {"POLYAGENT_LOG": "warn,wasi=trace"}])
+def test_each_wasi_call_is_in_the_log_at_level_trace(tmp_path, filter):
+    """With arguments and result; of commands with and without a server, and of the server's own runs."""
+    calls = lambda text: [json.loads(line)["call"] for line in text.splitlines() if line.startswith("{")]
+    module = ROOT / "docs" / "assets" / "hello-wasi.wat"
+    done = run("run", "--local", module, env={**os.environ, **filter})
+    assert done.out == "Hello from WASI!\n" and calls(done.err) == ["fd_write(1, 0, 1, 28) = 0"]
+    server = Server(tmp_path, http=True, env=filter)
+    assert execute(server, "import os\nos.urandom(4)\nopen('/x')")[1]["exit_code"] == 1
+    assert execute(server, "print('hi')")[1]["stdout"] == "hi\n"
+    served = run("run", module, env=server.env)
+    server.stop()
+    assert served.err == "wasi: fd_write(1, 0, 1, 28) = 0\n"
+    told = [e for e in server.events() if e["component"] == "wasi"]
+    assert any(e["call"].startswith("random_get(") for e in told) and any(e["call"].startswith("proc_exit(") for e in told)
+    assert all(e["level"] == "trace" for e in told)
+
+
 def test_levels_by_component(tmp_path):
     server = Server(tmp_path, http=True, env={"POLYAGENT_LOG": "info,http=error"})
     execute(server, "")
