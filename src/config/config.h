@@ -13,7 +13,7 @@
 /* What one tenant may have, where it is not what all have; 0: as all. */
 struct config_tenant {
     char *name; /* of its credential; "anonymous" without one */
-    uint64_t running, queued;
+    uint64_t running, queued, interpreters;
     uint64_t sessions, stored_bytes;
 };
 

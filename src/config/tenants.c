@@ -17,6 +17,7 @@ static const struct share {
 } shares[] = {
     {"running", offsetof(struct config_tenant, running), 100000},
     {"queued", offsetof(struct config_tenant, queued), 1000000},
+    {"interpreters", offsetof(struct config_tenant, interpreters), 1000},
     {"sessions", offsetof(struct config_tenant, sessions), 100000},
     {"stored_bytes", offsetof(struct config_tenant, stored_bytes), INT64_MAX},
 };

@@ -72,7 +72,7 @@ void trace_end(struct supervisor_run *run);
 struct tenant {
     char name[PACKET_TENANT_BYTES];
     struct runs queue;
-    uint32_t max_running, max_queued; /* its share */
+    uint32_t max_running, max_queued, max_zygotes; /* its share */
     uint32_t queued;
     uint32_t compiling; /* runs whose code is compiled: they take room in the queue, too */
     uint32_t running;   /* WAITING ones, too */
@@ -188,10 +188,11 @@ struct zygote_process {
     uint32_t parked, forking, waiting_count;
     uint32_t layers;
     uint64_t runs;
-    uint64_t ready_pages; /* resident when it was looked at first */
-    uint64_t used_at;     /* tick */
-    bool retiring;        /* a successor is being started */
-    bool reported;        /* it told why it failed */
+    uint64_t ready_pages;            /* resident when it was looked at first */
+    uint64_t used_at;                /* tick */
+    bool retiring;                   /* a successor is being started */
+    char owner[PACKET_TENANT_BYTES]; /* the tenant whose own module it is; "": it is for all */
+    bool reported;                   /* it told why it failed */
     TAILQ_ENTRY(zygote_process) link;
 };
 
@@ -261,6 +262,15 @@ int zygote_request(struct supervisor_run *run, struct error *err);
 void zygote_cancel(struct supervisor_run *run);         /* WAITING only */
 void zygote_worker_gone(struct zygote_process *zygote); /* a worker of it was reaped */
 void zygote_free_all(struct supervisor *supervisor);
+
+/* No new work; the parked end by themselves when their channel closes. */
+void zygote_retire(struct zygote_process *zygote);
+
+/* room.c: a tenant has a share of the started interpreters for modules of its own, and these make
+ * room for one another; those that are installed are for all, and stay. */
+void zygote_name_owner(const struct supervisor_run *run, char owner[PACKET_TENANT_BYTES]);
+/* For one more. False: not now, as all of the tenant's are being started or about to be used. */
+bool zygote_make_room(struct supervisor *supervisor, const char *owner, uint32_t share);
 
 /* workers.c */
 /* 0; 1: the zygote takes no more requests, until its next reply or because it is dead; -1 with

@@ -33,11 +33,13 @@ static void take_share(const struct supervisor_config *c, struct tenant *tenant)
     const char *name = slash != NULL ? slash + 1 : tenant->name;
     tenant->max_running = c->max_tenant_running;
     tenant->max_queued = c->max_tenant_queued;
+    tenant->max_zygotes = c->max_zygotes < 8 ? 1 : c->max_zygotes / 4;
     for (size_t i = 0; i < c->tenant_count; i++) {
         const struct config_tenant *t = &c->tenants[i];
         if (strcmp(t->name, name) != 0) continue;
         if (t->running > 0) tenant->max_running = (uint32_t)t->running;
         if (t->queued > 0) tenant->max_queued = (uint32_t)t->queued;
+        if (t->interpreters > 0) tenant->max_zygotes = (uint32_t)t->interpreters;
     }
 }
 

@@ -180,7 +180,7 @@ void zygote_cancel(struct supervisor_run *run) {
 }
 
 /* No new work; the parked end by themselves when their channel closes. */
-static void retire(struct zygote_process *zygote) {
+void zygote_retire(struct zygote_process *zygote) {
     struct worker *worker = TAILQ_FIRST(&zygote->workers);
     while (worker != NULL) {
         struct worker *next = TAILQ_NEXT(worker, link);
@@ -309,7 +309,7 @@ static int on_start_timeout(sd_event_source *source, uint64_t now_us, void *cont
               START_TIMEOUT_MS / 1000);
     zygote->reported = true;
     fail_waiting(zygote, &err);
-    retire(zygote);
+    zygote_retire(zygote);
     return 0;
 }
 
@@ -327,7 +327,7 @@ static void became_ready(struct zygote_process *zygote, uint32_t layers) {
             old->waiting_count = 0;
             struct supervisor_run *run;
             TAILQ_FOREACH(run, &zygote->waiting, link) run->zygote = zygote;
-            retire(old);
+            zygote_retire(old);
         }
     }
     serve_waiting(zygote);
@@ -398,22 +398,10 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *co
     return 0;
 }
 
-/* The least recently used that is idle makes room. */
-static void make_room(struct supervisor *s) {
-    struct zygote_process *zygote, *oldest = NULL;
-    if (s->zygote_count < s->config.max_zygotes) return;
-    TAILQ_FOREACH(zygote, &s->zygotes, link) {
-        if (zygote->state != ZYGOTE_IS_READY || zygote->waiting_count > 0) continue;
-        if (oldest == NULL || zygote->used_at < oldest->used_at) oldest = zygote;
-    }
-    if (oldest != NULL) retire(oldest);
-}
-
 /* Takes over `setup`. */
 static struct zygote_process *start(struct supervisor *s, const uint8_t key[KEY_BYTES],
-                                    struct packet *setup, struct error *err) {
+                                    const char *owner, struct packet *setup, struct error *err) {
     int pair[2] = {-1, -1};
-    make_room(s);
     struct zygote_process *zygote = calloc(1, sizeof *zygote);
     int result = zygote == NULL ? -ENOMEM : wire_pair(pair);
     if (result == 0) result = -spawn(s, pair[1], &zygote->pid);
@@ -432,6 +420,7 @@ static struct zygote_process *start(struct supervisor *s, const uint8_t key[KEY_
     zygote->setup = *setup;
     zygote->used_at = ++s->tick;
     memcpy(zygote->key, key, KEY_BYTES);
+    (void)snprintf(zygote->owner, sizeof zygote->owner, "%s", owner);
     TAILQ_INIT(&zygote->workers);
     TAILQ_INIT(&zygote->waiting);
     TAILQ_INSERT_TAIL(&s->zygotes, zygote, link);
@@ -459,7 +448,7 @@ static struct zygote_process *start(struct supervisor *s, const uint8_t key[KEY_
     }
     if (result >= 0) return zygote;
     error_set_errno(err, PA_INTERNAL, -result, "set up a zygote");
-    retire(zygote);
+    zygote_retire(zygote);
     return NULL;
 }
 
@@ -498,7 +487,7 @@ static void replace_when_worn(struct zygote_process *zygote) {
     like.code = &code;
     int result = make_setup(&like, &view, &setup, &err);
     packet_view_fini(&view);
-    if (result != 0 || start(s, zygote->key, &setup, &err) == NULL) {
+    if (result != 0 || start(s, zygote->key, zygote->owner, &setup, &err) == NULL) {
         zygote->runs = 0; /* the next try, after as many runs again */
         return;
     }
@@ -513,9 +502,23 @@ int zygote_request(struct supervisor_run *run, struct error *err) {
     if (packet_open(&run->packet, &view, err) != 0) return -1;
     int result = make_key(run, &view);
     struct zygote_process *zygote = find(s, run->key);
+    char owner[PACKET_TENANT_BYTES];
+    zygote_name_owner(run, owner);
+    if (zygote == NULL && result == 0 && !zygote_make_room(s, owner, run->tenant->max_zygotes)) {
+        packet_view_fini(&view);
+        struct error busy = {0};
+        error_set(
+            &busy, PA_OVERLOADED,
+            "your own interpreters are all being started (%u of them, tenants.NAME.interpreters); "
+            "retry in 1000 ms",
+            run->tenant->max_zygotes);
+        run->state = RUN_WAITING;
+        run_pause(run, &busy);
+        return 0;
+    }
     if (zygote == NULL && result == 0) {
         result = make_setup(run, &view, &setup, err);
-        if (result == 0) zygote = start(s, run->key, &setup, err);
+        if (result == 0) zygote = start(s, run->key, owner, &setup, err);
     }
     packet_view_fini(&view);
     if (zygote == NULL) return -1;

@@ -97,3 +97,24 @@ def test_compilers_are_shared(server):
     assert not flood.answered()
     flood.hang_up()
     assert becomes(lambda: figure(server, "runs_in_flight"), 0) == 0
+
+
+INTERPRETER = (b'(module (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))'
+               b'(memory (export "memory") 1) (data (i32.const 0) "\\10\\00\\00\\00\\10\\00\\00\\00")'
+               b'(func (export "_start") (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))) (data (i32.const 64) "%d"))')
+
+
+def test_a_tenants_own_interpreters_make_room_for_one_another(server):
+    """Twelve interpreters that second hands over push out none that first uses."""
+    before = [execute(server, "first", tool, code="1")["status"] for tool in ("python_wasi_runner", "javascript_wasi_runner")]
+    assert before == ["OK"] * 2
+    started = figure(server, "zygotes_started_total")
+    for number in range(12):
+        own = base64.b64encode(INTERPRETER % number).decode()
+        answer = execute(server, "second", code="1", interpreter_wasm_base64=own)
+        assert answer["status"] == "OK", answer
+    assert figure(server, "zygotes_started_total") == started + 12
+    assert figure(server, "zygotes") <= 8
+    for tool in ("python_wasi_runner", "javascript_wasi_runner"):
+        assert execute(server, "first", tool, code="1")["status"] == "OK"
+    assert figure(server, "zygotes_started_total") == started + 12  # first's were there all the time

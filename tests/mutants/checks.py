@@ -73,6 +73,7 @@ CHECKS = [
     ("a tenant has two compilers", "src/supervisor/compilers.c", "if (payer->compilers >= TENANT_COMPILERS || (is_last && payer->compilers > 0)) return false;", "", [COMPILERS, TENANTS + " -k compilers"]),
     ("modules that nobody waits for are dropped", "src/supervisor/code.c", "if (code->users == 0 && !kept && !code->busy && (!code->is_ahead || code->image_fd < 0))", "if (code->users == 0 && !kept && !code->busy && code->image_fd < 0)", [COMPILERS]),
     ("a run makes way for runs only", "src/supervisor/pace.c", "bool makes_way = run->is_long && (cgroup_weighs(s->cgroup) || s->running > 1);", "bool makes_way = run->is_long;", ["tests/e2e/test_serve.py -k way"]),
+    ("a tenant's own interpreters are its own", "src/supervisor/room.c", "(void)strcpy(owner, is_own ? run->tenant->name : \"\");", "(void)is_own; owner[0] = 0;", [TENANTS + " -k interpreters"]),
     ("what outlives its run ends with the server", "src/supervisor/cgroup.c", "if (pid > 0 && pid != getpid()) (void)kill((pid_t)pid, SIGKILL);", "(void)pid;", ["tests/e2e/test_serve.py -k cgroup"]),
     ("required layers are in force", "src/supervisor/judge.c", "} else if (ended_well && shared->started && lacking != 0) {", "} else if (false) {", ["judge"]),
     ("a report's texts end", "src/supervisor/judge.c", "text_tidy(report->message, sizeof report->message, TEXT_ONE_LINE);", "", ["judge"]),
