@@ -89,6 +89,9 @@ struct cli_module {
     size_t size;
 };
 
+/* Of an interpreter, which is the user's own choice: no bound but patience. */
+enum { CLI_COMPILE_CPU_MS = 3600000 };
+
 struct cli_work {
     const struct pa_job *job;
     size_t warm_argc; /* of job->argv, where the interpreter stays; 0: as job->argc */

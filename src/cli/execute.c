@@ -1,5 +1,6 @@
 /* Running a job for a subcommand: by a server when there is one, else in processes of our own. */
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -134,7 +135,9 @@ static int run_by_server(const struct cli_work *work, struct socket_reply *reply
 static struct pa_result *run_locally(const struct cli_work *work, struct pa_error *error) {
     const struct cli_module *m = &work->module;
     const struct pa_limits *limits = &work->job->limits;
-    struct pa_sandbox *sandbox = pa_sandbox_new(NULL, error);
+    const bool interprets = work->job->job_data != NULL;
+    const struct pa_options options = {.compile_cpu_ms = interprets ? CLI_COMPILE_CPU_MS : 0};
+    struct pa_sandbox *sandbox = pa_sandbox_new(&options, error);
     struct pa_module *module =
         sandbox == NULL   ? NULL
         : m->path != NULL ? pa_module_open(sandbox, m->path, limits, error)
@@ -150,7 +153,10 @@ int cli_perform(const struct cli_work *work,
     struct pa_error error = {.status = PA_INTERNAL, .message = "out of memory"};
     struct error err = {.code = PA_INTERNAL, .text = "out of memory"};
     struct socket_reply *reply = malloc(sizeof *reply);
+    struct progress progress;
+    progress_begin(&progress, work->module.path, work->job);
     int served = reply != NULL ? run_by_server(work, reply, &err) : -1, code;
+    if (served <= 0) progress_end(&progress);
     if (served == 0) {
         const struct pa_result result = result_of_reply(reply);
         code = use(context, &result);
@@ -159,6 +165,7 @@ int cli_perform(const struct cli_work *work,
         code = use(context, &refused);
     } else {
         struct pa_result *result = run_locally(work, &error);
+        progress_end(&progress);
         const struct pa_result refused = {.status = error.status, .message = error.message};
         code = use(context, result != NULL ? result : &refused);
         pa_result_free(result);

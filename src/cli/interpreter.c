@@ -1,5 +1,6 @@
 /* `polyagent interpreter`: which interpreters there are, and ones of the user's own. */
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -12,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,42 +41,10 @@ static const char help[] =
     "  polyagent interpreter add tools --from python --wheel idna-3.10-py3-none-any.whl\n"
     "  polyagent interpreter warm scientific\n";
 
-enum { BAR_WIDTH = 30, TICK_US = 100000, MAX_WHEELS = 64, COMPILE_MINUTES = 20 };
+enum { MAX_WHEELS = 64 };
 #define MAX_MODULE_BYTES (UINT64_C(1) << 30)
 
-/* ---- Compiling ahead. The engine does not say how far it is: the bar shows the time that has
- * passed, against what a module of this size took elsewhere. */
-struct progress {
-    const char *name;
-    double expected_s;
-    bool done;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-};
-
-static void *show_progress(void *context) {
-    struct progress *p = context;
-    uint64_t start_ns = clock_now_ns();
-    (void)pthread_mutex_lock(&p->lock);
-    while (!p->done) {
-        struct timespec until;
-        double passed_s = (double)(clock_now_ns() - start_ns) / (double)NS_PER_SECOND;
-        double part = passed_s / p->expected_s;
-        int filled = (int)((part < 0.97 ? part : 0.97) * BAR_WIDTH);
-        (void)fprintf(stderr, "\r%s [%.*s%*s] %.0f s", p->name, filled,
-                      "##############################", BAR_WIDTH - filled, "", passed_s);
-        (void)clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += TICK_US * 1000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_nsec -= 1000000000;
-            until.tv_sec++;
-        }
-        (void)pthread_cond_timedwait(&p->changed, &p->lock, &until);
-    }
-    (void)pthread_mutex_unlock(&p->lock);
-    (void)fprintf(stderr, "\r%*s\r", (int)strlen(p->name) + BAR_WIDTH + 12, "");
-    return NULL;
-}
+/* ---- Compiling ahead. */
 
 /* Runs an empty program in it: that compiles it, and shows that it starts. */
 static struct pa_result *run_nothing(const struct interpreter *interpreter,
@@ -84,7 +52,8 @@ static struct pa_result *run_nothing(const struct interpreter *interpreter,
     struct interpreter_start start;
     struct buffer program = {0};
     struct error err = {0};
-    const struct pa_options options = {.compile_timeout_ms = COMPILE_MINUTES * 60000};
+    const struct pa_options options = {.compile_cpu_ms = CLI_COMPILE_CPU_MS};
+    struct progress progress;
     struct pa_job job = {.stdin_fd = -1, .stdin_data = ""};
     struct pa_result *result = NULL;
     pa_limits_default(&job.limits);
@@ -106,7 +75,9 @@ static struct pa_result *run_nothing(const struct interpreter *interpreter,
     struct pa_sandbox *sandbox = pa_sandbox_new(&options, error);
     struct pa_module *module =
         sandbox != NULL ? pa_module_open(sandbox, interpreter->module, &job.limits, error) : NULL;
+    progress_begin(&progress, interpreter->module, &job);
     if (module != NULL) result = pa_run(sandbox, module, &job);
+    progress_end(&progress);
     pa_module_free(module);
     pa_sandbox_free(sandbox);
     interpreter_start_fini(&start);
@@ -115,27 +86,12 @@ static struct pa_result *run_nothing(const struct interpreter *interpreter,
 }
 
 static int warm(const struct interpreter *interpreter) {
-    struct stat st;
     struct pa_error error = {.status = PA_INTERNAL, .message = "out of memory"};
-    pthread_t thread;
-    if (stat(interpreter->module, &st) != 0)
+    if (access(interpreter->module, R_OK) != 0)
         return cli_fail("interpreter %s: cannot read %s: %s", interpreter->name,
                         interpreter->module, strerror(errno));
-    struct progress progress = {.name = interpreter->name,
-                                .expected_s = 1 + (double)st.st_size / 2e6,
-                                .lock = PTHREAD_MUTEX_INITIALIZER,
-                                .changed = PTHREAD_COND_INITIALIZER};
     uint64_t start_ns = clock_now_ns();
-    bool shows =
-        isatty(STDERR_FILENO) && pthread_create(&thread, NULL, show_progress, &progress) == 0;
     struct pa_result *result = run_nothing(interpreter, &error);
-    if (shows) {
-        (void)pthread_mutex_lock(&progress.lock);
-        progress.done = true;
-        (void)pthread_cond_signal(&progress.changed);
-        (void)pthread_mutex_unlock(&progress.lock);
-        (void)pthread_join(thread, NULL);
-    }
     int code = 0;
     if (result == NULL) {
         code = cli_fail("interpreter %s: %s", interpreter->name, error.message);

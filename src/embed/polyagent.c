@@ -139,9 +139,8 @@ void pa_module_free(struct pa_module *module) {
 
 static struct engine *engine_for(struct pa_sandbox *sandbox, const struct pa_job *job,
                                  struct error *err) {
-    unsigned variant = ENGINE_EPOCH | (job->limits.max_fuel > 0 ? ENGINE_FUEL : 0) |
-                       (job->wasm_exceptions ? ENGINE_EXCEPTIONS : 0) |
-                       (job->deterministic ? ENGINE_DETERMINISTIC : 0);
+    unsigned variant =
+        engine_variant(job->limits.max_fuel > 0, true, job->wasm_exceptions, job->deterministic);
     if (sandbox->engines[variant] == NULL) sandbox->engines[variant] = engine_new(variant, err);
     return sandbox->engines[variant];
 }

@@ -21,6 +21,11 @@ enum engine_variant {
 
 /* Of the thread's stack, of which Linux gives 8 MiB. More is refused: the engine compares it with
  * the 2 MiB of its stacks for async calls, which we have not, and the C API cannot set those. */
+static inline unsigned engine_variant(bool fuel, bool epoch, bool exceptions, bool deterministic) {
+    return (fuel ? ENGINE_FUEL : 0u) | (epoch ? ENGINE_EPOCH : 0u) |
+           (exceptions ? ENGINE_EXCEPTIONS : 0u) | (deterministic ? ENGINE_DETERMINISTIC : 0u);
+}
+
 enum { ENGINE_WASM_STACK_BYTES = 2 << 20 };
 
 struct engine;

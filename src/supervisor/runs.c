@@ -312,10 +312,8 @@ int supervisor_submit(struct supervisor *s, struct packet *packet, struct pa_mod
         packet_fini(packet);
         return -1;
     }
-    h->variant = (h->limits.max_fuel > 0 ? ENGINE_FUEL : 0) |
-                 (packet->fds[PACKET_PROFILE] >= 0 ? ENGINE_EPOCH : 0) |
-                 (h->flags & PACKET_EXCEPTIONS ? ENGINE_EXCEPTIONS : 0) |
-                 (h->flags & PACKET_DETERMINISTIC ? ENGINE_DETERMINISTIC : 0);
+    h->variant = engine_variant(h->limits.max_fuel > 0, packet->fds[PACKET_PROFILE] >= 0,
+                                h->flags & PACKET_EXCEPTIONS, h->flags & PACKET_DETERMINISTIC);
     if (h->flags & PACKET_TO_MODULE) h->variant = COMPILER_TO_MODULE;
     h->policy = s->config.policy;
     if (!mounts_can_be_mapped(&s->probe, packet)) h->policy.enabled &= ~(LAYER_UID | LAYER_USER_NS);

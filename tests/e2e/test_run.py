@@ -2,11 +2,12 @@
 limits with the right status and exit code, and answer bad input with one line that names the cure."""
 import json
 import os
+import pty
 import re
 import subprocess
 
 import pytest
-from program import PYTHON_WASM, ROOT
+from program import POLYAGENT, PYTHON_WASM, ROOT
 from server import becomes, children, resident_kib
 
 ASSETS = ROOT / "docs" / "assets"
@@ -265,3 +266,25 @@ def test_the_manual_and_completions_know_every_option(run):
         assert option in (ROOT / "completions" / "polyagent.bash").read_text()
         assert option in (ROOT / "completions" / "_polyagent").read_text()
         assert option[2:] in (ROOT / "completions" / "polyagent.fish").read_text()
+
+
+def test_a_bar_shows_on_a_terminal_while_a_large_module_is_compiled(tmp_path):
+    """And is gone before the program writes; the second run shows none."""
+    own = tmp_path / "own.wasm"
+    own.write_bytes(PYTHON_WASM.read_bytes() + b"\0\6\4bars!")  # one that is not compiled yet
+    seen = []
+    for _ in range(2):
+        outside, inside = pty.openpty()
+        done = subprocess.Popen([POLYAGENT, "python", "--local", "--python", own, "-c", "import sys; print('out'); print('err', file=sys.stderr)"],
+                                stdout=subprocess.PIPE, stderr=inside, env={**os.environ, "POLYAGENT_CACHE_DIR": str(tmp_path / "cache")})
+        os.close(inside)
+        text = b""
+        try:
+            while chunk := os.read(outside, 65536):
+                text += chunk
+        except OSError:  # its last writer is gone
+            os.close(outside)
+        assert done.communicate()[0] == b"out\n" and done.returncode == 0
+        seen.append(text.decode())
+    assert "\rcompiling own.wasm [" in seen[0] and seen[0].endswith("\r\033[Kerr\r\n"), seen[0][-300:]
+    assert seen[1] == "err\r\n"
