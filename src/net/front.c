@@ -164,7 +164,7 @@ static int give_up_privileges(struct front *front, const struct config *config,
     if (front->broker_fd < 0 || seal_front(&seal, &in_force, err) != 0) return -1;
     if (getppid() != parent)
         return error_set(err, PA_INTERNAL, "the supervisor has died meanwhile");
-    layers_format(policy->required & FRONT_LAYERS & ~in_force, names, sizeof names);
+    layers_format(policy->required & LAYERS_OF_SERVICES & ~in_force, names, sizeof names);
     if (names[0] != 0)
         return error_set(err, PA_INTERNAL,
                          "polyagent-net: isolation layers that are required are not in force: %s",

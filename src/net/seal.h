@@ -13,11 +13,6 @@
  * /etc/passwd, no file but the sessions' and the runs'. */
 enum { FRONT_UID = NAMESPACE_FIRST_UID + NAMESPACE_UIDS };
 
-/* The layers that there are for it. */
-#define FRONT_LAYERS \
-    ((uint32_t)(LAYER_PROCESS | LAYER_RLIMITS | LAYER_NO_NEW_PRIVS | LAYER_NOT_DUMPABLE | \
-                LAYER_NO_CAPABILITIES | LAYER_UID | LAYER_LANDLOCK | LAYER_SECCOMP))
-
 /* Whether this process can become FRONT_UID: it is root, with the rights for it, and the id is one
  * of its user namespace. Forks, so there must be one thread. */
 bool seal_can_change_user(void);

@@ -28,6 +28,11 @@ enum layer {
 };
 #define LAYERS_ALL ((UINT32_C(1) << LAYER_COUNT) - 1)
 
+/* Those that there are for a process that serves, and is no worker: polyagent-net. */
+#define LAYERS_OF_SERVICES \
+    ((uint32_t)(LAYER_PROCESS | LAYER_RLIMITS | LAYER_NO_NEW_PRIVS | LAYER_NOT_DUMPABLE | \
+                LAYER_NO_CAPABILITIES | LAYER_UID | LAYER_LANDLOCK | LAYER_SECCOMP))
+
 struct layer_policy {
     uint32_t enabled;  /* tried; the others are left out, as tests do */
     uint32_t required; /* without all of these nothing runs */

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import pytest
-from program import BUILD, POLYAGENT, ROOT
+from program import BUILD, POLYAGENT, ROOT, run
 from server import Server, becomes, children
 
 FRONT_UID = 0x70000000 + 65536
@@ -156,7 +156,8 @@ def test_an_ordinary_users_front_is_sealed_too(scene):
     home = pathlib.Path(tempfile.mkdtemp())
     os.chown(home, 65534, 65534)
     under = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-    env = {"HOME": str(home), "POLYAGENT_STATE_DIR": str(home / "state"), "POLYAGENT_CACHE_DIR": str(home / "cache")}
+    env = {"HOME": str(home), "POLYAGENT_STATE_DIR": str(home / "state"), "POLYAGENT_CACHE_DIR": str(home / "cache"),
+           "POLYAGENT_WASI_EXECUTION_TIMEOUT_MS": "300000"}  # Python is compiled first
     (home / "secret").write_text("of the same user")
     os.chown(home / "secret", 65534, 65534)
     own = subprocess.Popen([*under, "sleep", "1000"])
@@ -244,20 +245,20 @@ def test_files_that_only_root_reads_reach_a_front_without_rights(tmp_path):
         for path in (tokens, config):
             path.chmod(0o600)
 
-    def run(folder, token):
+    def call(folder, token):
         return server.ask("POST", "/tools/execute", {"tool": "code_executor", "parameters": {"wasm_path": str(closed / folder / "m.wat")}}, token=token)[0]
 
     write("one", "first")
     with hostile(tmp_path, net="polyagent-net", config=config) as server:
-        assert (run("one", "first"), run("two", "first"), run("one", "second")) == (200, 403, 401)
+        assert (call("one", "first"), call("two", "first"), call("one", "second")) == (200, 403, 401)
         write("two", "second")
         server.process.send_signal(signal.SIGHUP)
-        assert becomes(lambda: run("two", "second"), 200) == 200
-        assert (run("one", "second"), run("two", "first")) == (403, 401)
+        assert becomes(lambda: call("two", "second"), 200) == 200
+        assert (call("one", "second"), call("two", "first")) == (403, 401)
         config.write_text("wasi: {nothing: 1}\n")
         server.process.send_signal(signal.SIGHUP)
         assert becomes(lambda: any("not taken" in e["message"] for e in server.events()), True) is True
-        assert run("two", "second") == 200
+        assert call("two", "second") == 200
 
 
 def test_a_front_without_a_required_layer_does_not_serve(tmp_path):
@@ -271,3 +272,15 @@ def test_a_front_without_a_required_layer_does_not_serve(tmp_path):
     done = subprocess.run([POLYAGENT, "serve", "--http", "127.0.0.1:0", "--grpc", "off"], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 125 and "polyagent-net: isolation layers that are required are not in force: seccomp" in done.stderr
     assert not list(tmp_path.glob("polyagent-front-*"))
+
+
+def test_doctor_shows_the_fronts_layers(monkeypatch):
+    def columns():
+        return {w[0]: tuple(w[1:5]) for w in (line.split() for line in run("doctor").out.splitlines()) if len(w) > 4}
+
+    seen = columns()
+    for layer in ("rlimits", "no_new_privs", "not_dumpable", "no_capabilities", "landlock", "seccomp"):
+        assert seen[layer][2:] == ("yes", "yes"), (layer, seen[layer])
+    assert seen["uid"][2] == ("yes" if os.geteuid() == 0 else "no") and seen["net_namespace"][2:] == ("-", "-")
+    monkeypatch.setenv("POLYAGENT_WASI_ISOLATION_LAYERS", "wasm,process,rlimits,no_new_privs,landlock")
+    assert columns()["seccomp"] == ("no", "MISSING", "MISSING", "yes") and run("doctor").returncode == 1

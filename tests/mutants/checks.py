@@ -127,7 +127,7 @@ CHECKS = [
     ("the front has a user of its own", "src/net/seal.c", "if ((result = become_user()) != 0)", "if (false)", [FRONT + " -k alone"]),
     ("the front has no capabilities", "src/net/seal.c", "if ((result = keep_capabilities(0)) != 0)", "if (false)", [FRONT + " -k alone"]),
     ("the front has a limit of memory", "src/net/seal.c", "result = limit(RLIMIT_DATA, memory_bound(c));", "(void)memory_bound(c);", [FRONT + " -k alone"]),
-    ("the front serves with the required layers only", "src/net/front.c", "layers_format(policy->required & FRONT_LAYERS & ~in_force, names, sizeof names);", "names[0] = 0;", [FRONT + " -k required"]),
+    ("the front serves with the required layers only", "src/net/front.c", "layers_format(policy->required & LAYERS_OF_SERVICES & ~in_force, names, sizeof names);", "names[0] = 0;", [FRONT + " -k required"]),
     ("the front runs no program", "src/net/filter.c", "SCMP_SYS(execve),", "", ["filter"]),
     ("no memory of the front becomes code", "src/net/filter.c", "{SCMP_SYS(mmap), 2, PROT_EXEC, 0}", "{SCMP_SYS(mmap), 2, 0, 0}", ["filter", FRONT + " -k alone"]),
     ("the front makes threads, and no processes", "src/net/filter.c", "{SCMP_SYS(clone), 0, THREAD_FLAGS | NAMESPACE_FLAGS, THREAD_FLAGS}", "{SCMP_SYS(clone), 0, 0, 0}", ["filter"]),
