@@ -10,6 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The share of the machine's memory that all workers together may have unless the settings say. */
+static uint64_t default_memory_bytes(void) {
+    long pages = sysconf(_SC_PHYS_PAGES);
+    return pages > 0 ? (uint64_t)pages * (uint64_t)getpagesize() / 4 * 3 : 0;
+}
+
 static void on_warm(void *context, const struct supervisor_result *result) {
     struct host *host = context;
     host->warmed = true;
@@ -113,7 +119,8 @@ int host_start(struct host *host, const struct config *c, const char *socket_pat
                                        .tenants = c->tenants,
                                        .tenant_count = c->tenant_count,
                                        .spare_workers = (uint32_t)c->spare_workers,
-                                       .memory_bytes = c->memory_bytes,
+                                       .memory_bytes = c->memory_bytes > 0 ? c->memory_bytes
+                                                                           : default_memory_bytes(),
                                        .keep_warm = true,
                                        .own_groups = true,
                                        .may_move = true};

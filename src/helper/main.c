@@ -8,6 +8,7 @@
 #include "worker/zygote.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -16,6 +17,13 @@ const char *__asan_default_options(void);
 const char *__asan_default_options(void) {
     return "handle_segv=0:handle_sigill=0:handle_sigfpe=0:allocator_may_return_null=1:"
            "detect_leaks=0";
+}
+#endif
+
+#if !defined(__SANITIZE_ADDRESS__)
+/* The C library's would send itself a signal, which the filters of workers forbid. */
+_Noreturn void abort(void) {
+    __builtin_trap();
 }
 #endif
 

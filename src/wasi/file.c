@@ -341,10 +341,9 @@ wasi_errno wasi_times(struct wasi *w, uint64_t atim, uint64_t mtim, uint16_t fst
     return fstflags & ~WASI_FSTFLAGS_ALL ? WASI_EINVAL : WASI_SUCCESS;
 }
 
-wasi_errno wasi_set_times(struct wasi *w, int fd, bool is_path, const struct timespec times[2]) {
+wasi_errno wasi_set_times(struct wasi *w, int fd, const struct timespec times[2]) {
     struct stat st;
-    int result = is_path ? utimensat(fd, "", times, AT_EMPTY_PATH) : futimens(fd, times);
-    if (result != 0) return wasi_from_errno(errno);
+    if (futimens(fd, times) != 0) return wasi_from_errno(errno);
     if (w->deterministic && fstat(fd, &st) == 0) wasi_inode_set_times(w, &st, times);
     return WASI_SUCCESS;
 }
@@ -357,5 +356,5 @@ WASI_FN(fd_filestat_set_times) {
     if (e == WASI_SUCCESS) e = wasi_times(w, a[1], a[2], (uint16_t)a[3], times);
     if (e != WASI_SUCCESS) return e;
     if (!(entry->rights_base & WASI_RIGHT_FD_FILESTAT_SET_TIMES)) return WASI_ENOTCAPABLE;
-    return wasi_set_times(w, entry->host_fd, false, times);
+    return wasi_set_times(w, entry->host_fd, times);
 }

@@ -14,8 +14,7 @@ enum {
     WASI_MAX_CALL_BYTES = 16 << 20,   /* one read or write moves at most this much */
     WASI_MAX_SUBSCRIPTIONS = 4096,    /* of one poll_oneoff */
     WASI_MAX_STRINGS_BYTES = 1 << 20, /* argv, and env */
-    WASI_MAX_ANSWER_BYTES = 32 << 20,
-    WASI_FIRST_PREOPEN = 3 /* where libc looks for them */
+    WASI_FIRST_PREOPEN = 3            /* where libc looks for them */
 };
 
 /* LOST: taken, but what it led to is not there any more (reopen.c). */
@@ -184,8 +183,8 @@ wasi_errno wasi_write_filestat(struct wasi *w, const struct stat *st, uint32_t p
 uint8_t wasi_filetype(mode_t mode);
 wasi_errno wasi_times(struct wasi *w, uint64_t atim, uint64_t mtim, uint16_t fstflags,
                       struct timespec out[2]);
-/* By an open descriptor, or one of O_PATH (`is_path`). */
-wasi_errno wasi_set_times(struct wasi *w, int fd, bool is_path, const struct timespec times[2]);
+/* By an open descriptor. */
+wasi_errno wasi_set_times(struct wasi *w, int fd, const struct timespec times[2]);
 /* At most `most` bytes of them. */
 wasi_errno wasi_iovecs(struct wasi *w, uint32_t ptr, uint32_t count, uint64_t most,
                        struct iovec *out, int *used);

@@ -38,11 +38,25 @@ WASI_FN(path_filestat_get) {
     return e;
 }
 
+/* Times are set by an open descriptor: the filter of system calls knows no path here. A link that
+ * is not followed cannot be opened. */
+static wasi_errno set_times(struct wasi *w, const struct wasi_fd *dir, const struct wasi_path *path,
+                            bool follow, const struct timespec times[2]) {
+    const uint64_t flags = O_NONBLOCK | O_NOCTTY | (follow ? 0 : O_NOFOLLOW);
+    int fd = wasi_path_resolve(dir->host_fd, path->text, flags | O_RDONLY, 0);
+    if (fd == -WASI_EACCES) fd = wasi_path_resolve(dir->host_fd, path->text, flags | O_WRONLY, 0);
+    if (fd < 0) return (wasi_errno)-fd;
+    wasi_errno e = wasi_set_times(w, fd, times);
+    (void)close(fd);
+    return e;
+}
+
 /* path_filestat_set_times(fd, flags, *path, path_len, atim, mtim, fst_flags) */
 WASI_FN(path_filestat_set_times) {
     struct timespec times[2];
     struct wasi_path path;
     struct wasi_fd *dir;
+    struct stat st;
     wasi_errno e = wasi_times(w, a[4], a[5], (uint16_t)a[6], times);
     if (e == WASI_SUCCESS) {
         e = prepare(w, a[0], 0, a[2], a[3], &dir, &path);
@@ -52,9 +66,10 @@ WASI_FN(path_filestat_set_times) {
     if (!(dir->rights_base & WASI_RIGHT_PATH_FILESTAT_SET_TIMES)) return WASI_ENOTCAPABLE;
     int fd = locate(dir, &path, (uint32_t)a[1]);
     if (fd < 0) return (wasi_errno)-fd;
-    e = wasi_set_times(w, fd, true, times);
+    bool found = fstat(fd, &st) == 0;
     (void)close(fd);
-    return e;
+    if (!found || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) return WASI_ENOTSUP;
+    return set_times(w, dir, &path, (uint32_t)a[1] & WASI_LOOKUP_SYMLINK_FOLLOW, times);
 }
 
 /* path_readlink(fd, *path, path_len, *buf, buf_len, *bufused); cuts as readlink(2) does. */

@@ -63,6 +63,8 @@ struct wasi_growth {
  * reckon it. */
 uint64_t wasi_disk_bytes(mode_t mode, uint64_t size);
 
+enum { WASI_MAX_ANSWER_BYTES = 32 << 20 }; /* that a guest may write to descriptor 0 in a job */
+
 struct wasi_config {
     const char *const *argv;
     size_t argc;

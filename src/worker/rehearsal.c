@@ -25,6 +25,9 @@ enum { PAGE_BYTES = 4096, SECONDS = 5, MERGE_PAGES = 1, MAX_PAGES = 4096, BATCH 
 #define PAGEMAP_EXCLUSIVE (UINT64_C(1) << 56)
 #define PAGEMAP_FILE (UINT64_C(1) << 61)
 
+/* Where it tells what it found. */
+static struct rehearsal *shared;
+
 /* Of the child that rehearses. */
 static struct {
     FILE *maps;
@@ -96,11 +99,21 @@ static bool open_tables(int proc_fd) {
     return play.maps != NULL && play.pagemap_fd >= 0;
 }
 
+bool rehearsal_prepare(void) {
+    void *memory =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = memory != MAP_FAILED ? memory : NULL;
+    return shared != NULL;
+}
+
+void rehearsal_discard(void) {
+    if (shared != NULL) (void)munmap(shared, sizeof *shared);
+    shared = NULL;
+}
+
 bool rehearse(int proc_fd, struct rehearsal *out) {
     *out = (struct rehearsal){.count = 0};
-    struct rehearsal *shared =
-        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) return false;
+    if (shared == NULL) return false;
     long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid == 0) {
         const struct itimerval limit = {.it_value.tv_sec = SECONDS};
@@ -114,7 +127,6 @@ bool rehearse(int proc_fd, struct rehearsal *out) {
         if (status == 0) *out = *shared; /* its writer is dead */
         if (out->count > sizeof out->ranges / sizeof *out->ranges) out->count = 0;
     }
-    (void)munmap(shared, sizeof *shared); /* no worker has it */
     return false;
 }
 

@@ -17,8 +17,13 @@ struct rehearsal {
     size_t count;
 };
 
-/* In the zygote; `proc_fd` is /proc. True in the fork, which plays its part and then calls
- * rehearsal_end(); false in the zygote, when that is over and `out` is filled. */
+/* Ahead, while the zygote may still map memory that is shared. False if there is none. */
+bool rehearsal_prepare(void);
+/* After it, whether there was a rehearsal or not: no worker has that memory. */
+void rehearsal_discard(void);
+
+/* In the zygote, prepared; `proc_fd` is /proc. True in the fork, which plays its part and then
+ * calls rehearsal_end(); false in the zygote, when that is over and `out` is filled. */
 bool rehearse(int proc_fd, struct rehearsal *out);
 
 /* In the fork. */

@@ -1,12 +1,16 @@
 #include "worker/seal.h"
 
+#include "base/cleanup.h"
 #include "worker/landlock.h"
 #include "worker/namespaces.h"
 
 #include <cap-ng.h>
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/openat2.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -18,6 +22,12 @@
 #define HOST_DATA_BYTES (UINT64_C(96) << 20)
 /* Files that were there before may be larger than what a guest may add; sparse ones are bounded. */
 #define EXISTING_FILE_BYTES (UINT64_C(16) << 30)
+/* In a server these are of workspaces, and outputs are memory: no file is that large there. */
+#define EXISTING_SERVER_BYTES (UINT64_C(1) << 30)
+#define FILE_SLACK_BYTES (UINT64_C(1) << 16)
+/* Of addresses, beyond what there is and what may come: page tables, which nothing else bounds, are
+ * a 512th of it. */
+#define HOST_SPACE_BYTES (UINT64_C(1) << 30)
 enum { HOST_FDS = 24, SIGNALS_PENDING = 64, MAX_PROCESSES = 8192 };
 
 static int limit(int resource, uint64_t value) {
@@ -151,25 +161,55 @@ int seal_worker(const struct seal *seal, const struct seal_place *place, uint32_
     return 0;
 }
 
-/* How far a write may make any file grow. Output that goes straight to a file counts. */
+static uint64_t sum(uint64_t a, uint64_t b) {
+    uint64_t bytes;
+    return __builtin_add_overflow(a, b, &bytes) ? RLIM_INFINITY : bytes;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/* How large a file may become that output goes to: it is written at an offset of its own. */
+static uint64_t largest_output_bytes(int fd, uint64_t limit_bytes) {
+    struct stat st;
+    if (fd <= 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return 0;
+    if (limit_bytes == 0) return RLIM_INFINITY;
+    off_t offset = lseek(fd, 0, SEEK_CUR);
+    uint64_t from = larger((uint64_t)st.st_size, offset > 0 ? (uint64_t)offset : 0);
+    return sum(sum(from, limit_bytes), FILE_SLACK_BYTES);
+}
+
+/* How far a write may make any file grow. Outputs in memory are a server's. */
 static uint64_t largest_file_bytes(const struct pa_job *job,
                                    const struct wasi_mount_config *mounts) {
-    const int outputs[] = {job->stdout_fd, job->stderr_fd,  job->answer_fd,
-                           job->trace_fd,  job->profile_fd, job->coredump_fd};
-    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
-        struct stat st;
-        if (outputs[i] > 0 && fstat(outputs[i], &st) == 0 && S_ISREG(st.st_mode)) {
-            return RLIM_INFINITY; /* bounded by output_limit_bytes, at an offset of its own */
-        }
-    }
+    const int others[] = {job->trace_fd, job->profile_fd, job->coredump_fd}; /* of a command line */
+    uint64_t most = larger(largest_output_bytes(job->stdout_fd, job->limits.output_limit_bytes),
+                           largest_output_bytes(job->stderr_fd, job->limits.output_limit_bytes));
+    most = larger(most, largest_output_bytes(job->answer_fd, WASI_MAX_ANSWER_BYTES));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        most = larger(most, largest_output_bytes(others[i], 0));
+    bool in_memory = job->stdout_fd > 0 && fcntl(job->stdout_fd, F_GET_SEALS) >= 0;
     for (size_t i = 0; i < job->mount_count; i++) {
         if (!mounts[i].writable) continue;
-        uint64_t bytes;
-        bool fits =
-            !__builtin_add_overflow(job->limits.workspace_bytes, EXISTING_FILE_BYTES, &bytes);
-        return fits ? bytes : RLIM_INFINITY;
+        uint64_t existing = in_memory ? EXISTING_SERVER_BYTES : EXISTING_FILE_BYTES;
+        most = larger(most, sum(job->limits.workspace_bytes, existing));
     }
-    return 0;
+    return most;
+}
+
+int seal_measure(int proc_fd, uint64_t *space_bytes, uint64_t *data_bytes) {
+    char text[128]; /* pages: all of them, and sixth data and stack (proc(5), statm) */
+    unsigned long space = 0, data = 0;
+    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
+    _cleanup_(fd_closep) int fd =
+        (int)syscall(SYS_openat2, proc_fd, "self/statm", &how, sizeof how);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    text[size > 0 ? size : 0] = 0;
+    bool known = sscanf(text, "%lu %*u %*u %*u %*u %lu", &space, &data) == 2;
+    *space_bytes = space * (uint64_t)getpagesize();
+    *data_bytes = data * (uint64_t)getpagesize();
+    return known ? 0 : -EIO;
 }
 
 /* SIGPROF ends the run to the microsecond (worker.c). */
@@ -181,13 +221,15 @@ static int limit_cpu(const struct pa_job *job) {
 }
 
 static int limit_job(const struct seal *seal, const struct pa_job *job,
-                     const struct wasi_mount_config *mounts, bool stays) {
+                     const struct wasi_mount_config *mounts, const struct seal_needs *needs) {
     uint64_t tables = UINT64_C(16) * 16 * job->limits.table_elements;
     uint64_t data = seal->data_bytes + job->limits.memory_limit_bytes + tables + HOST_DATA_BYTES;
+    uint64_t more = job->limits.memory_limit_bytes + tables + HOST_DATA_BYTES + HOST_SPACE_BYTES;
+    uint64_t space = needs->space_bytes > 0 ? sum(needs->space_bytes, more) : RLIM_INFINITY;
 #if defined(__SANITIZE_ADDRESS__)
-    data = RLIM_INFINITY; /* its shadow memory counts, too */
+    data = space = RLIM_INFINITY; /* its shadow memory counts, too */
 #endif
-    if (limit(RLIMIT_DATA, data) != 0 ||
+    if (limit(RLIMIT_DATA, data) != 0 || limit(RLIMIT_AS, space) != 0 ||
         limit(RLIMIT_FSIZE, largest_file_bytes(job, mounts)) != 0 ||
         limit(RLIMIT_NOFILE, job->limits.max_open_files + job->mount_count + HOST_FDS) != 0) {
         return -errno;
@@ -195,7 +237,8 @@ static int limit_job(const struct seal *seal, const struct pa_job *job,
     if (job->limits.cpu_time_ms == 0) return 0;
     int result = limit_cpu(job);
     /* This limit counts whole seconds, and cannot be undone; nor raised for a later job. */
-    if (result == 0 && !stays && limit(RLIMIT_CPU, job->limits.cpu_time_ms / 1000 + 2) != 0) {
+    if (result == 0 && !needs->stays &&
+        limit(RLIMIT_CPU, job->limits.cpu_time_ms / 1000 + 2) != 0) {
         result = -errno;
     }
     return result;
@@ -210,7 +253,7 @@ int seal_job(const struct seal *seal, const struct pa_job *job,
         return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "limit its CPU time");
     }
     if (seal->enabled & LAYER_RLIMITS) {
-        result = limit_job(seal, job, mounts, needs->stays);
+        result = limit_job(seal, job, mounts, needs);
         if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "set the job's limits");
         *in_force |= LAYER_RLIMITS;
     }

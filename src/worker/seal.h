@@ -12,11 +12,12 @@
 /* What a zygote knows, and its workers inherit. */
 struct seal {
     struct seccomp_filters filters;
-    uint32_t enabled;    /* layers to try */
-    uint32_t in_force;   /* those inherited from the zygote */
-    bool many_ids;       /* a worker can take the id of its slot */
-    uint64_t data_bytes; /* that count for RLIMIT_DATA in the zygote, linear memory excluded */
-    int first_fd;        /* from here on descriptors belong to no worker */
+    uint32_t enabled;     /* layers to try */
+    uint32_t in_force;    /* those inherited from the zygote */
+    bool many_ids;        /* a worker can take the id of its slot */
+    uint64_t data_bytes;  /* that count for RLIMIT_DATA in the zygote, linear memory excluded */
+    uint64_t space_bytes; /* of addresses, that its workers begin with; 0: not known */
+    int first_fd;         /* from here on descriptors belong to no worker */
 };
 
 /* The zygote itself, before it runs anything: namespaces, capabilities, limits, no_new_privs. */
@@ -41,10 +42,14 @@ int seal_keeper(const struct seal *seal, uint32_t slot);
  * what is not inherited. */
 int seal_inherit(struct error *err);
 
+/* What this process has of addresses and of data; `proc_fd` is /proc. 0 or a negative errno. */
+int seal_measure(int proc_fd, uint64_t *space_bytes, uint64_t *data_bytes);
+
 struct seal_needs {
-    bool stays;    /* it makes copies of itself later */
-    int scope_fd;  /* a directory that the mounts of later jobs lie beneath; -1: none */
-    bool cpu_only; /* all else is inherited */
+    bool stays;           /* it makes copies of itself later */
+    int scope_fd;         /* a directory that the mounts of later jobs lie beneath; -1: none */
+    bool cpu_only;        /* all else is inherited */
+    uint64_t space_bytes; /* of addresses, now; 0: not known, and not bounded */
 };
 /* The rest, for a job with these limits and mounts. */
 int seal_job(const struct seal *seal, const struct pa_job *job,

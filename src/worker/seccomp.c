@@ -13,57 +13,81 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
-/* A call, and what one of its arguments must be: (argument & mask) == value. mask 0: anything. */
+/* A call, and what two of its arguments must be: (argument & mask) == value. mask 0: anything. */
 struct rule {
     int number;
-    unsigned argument;
-    uint64_t mask;
-    uint64_t value;
+    struct condition {
+        unsigned argument;
+        uint64_t mask;
+        uint64_t value;
+    } when[2];
 };
 
 #define ANY(name) \
-    { SCMP_SYS(name), 0, 0, 0 }
+    { \
+        SCMP_SYS(name), { \
+            { 0 } \
+        } \
+    }
 #define IF(name, argument, mask, value) \
-    { SCMP_SYS(name), argument, mask, value }
+    { \
+        SCMP_SYS(name), { \
+            { argument, mask, value } \
+        } \
+    }
+#define IF2(name, argument, mask, value, argument2, mask2, value2) \
+    { \
+        SCMP_SYS(name), { \
+            {argument, mask, value}, { \
+                argument2, mask2, value2 \
+            } \
+        } \
+    }
 #define ALL UINT32_MAX
+#define WHOLE UINT64_MAX /* of a pointer or a size */
+#define READ_WRITE (PROT_READ | PROT_WRITE)
+/* Memory that RLIMIT_DATA does not count: shared, of a stack; and huge pages, which the host has
+ * few of. What was written to stays counted only while it may be written to. */
+#define UNCOUNTED (MAP_TYPE | MAP_GROWSDOWN | MAP_HUGETLB)
 #define THREAD_FLAGS (CLONE_VM | CLONE_THREAD)
 
 /* While a guest runs. openat2's flags are behind a pointer, where a filter cannot look: its use is
  * bounded by Landlock. No open, no socket, no process, no new executable memory. */
 static const struct rule worker[] = {
     /* memory: the guest's, and the allocator's */
-    IF(mmap, 2, PROT_EXEC, 0), IF(mprotect, 2, PROT_EXEC, 0), ANY(munmap), ANY(mremap),
-    ANY(madvise), ANY(brk),
+    IF2(mmap, 2, PROT_EXEC, 0, 3, UNCOUNTED, MAP_PRIVATE), IF(mprotect, 2, WHOLE, READ_WRITE),
+    ANY(munmap), ANY(mremap), ANY(madvise), ANY(brk),
     /* traps arrive as signals; a crash that is none takes the default action again */
     ANY(sigaltstack), ANY(rt_sigreturn), ANY(rt_sigaction), ANY(rt_sigprocmask),
     /* files that are open */
     ANY(read), ANY(readv), ANY(pread64), ANY(preadv), ANY(write), ANY(writev), ANY(pwrite64),
     ANY(pwritev), ANY(lseek), ANY(close), ANY(fstat), ANY(newfstatat), ANY(getdents64),
-    ANY(ftruncate), ANY(fallocate), ANY(fsync), ANY(fdatasync), ANY(fadvise64),
-    IF(fcntl, 1, ALL, F_GETFL), IF(fcntl, 1, ALL, F_SETFL), IF(fcntl, 1, ALL, F_SETFD),
-    IF(fcntl, 1, ALL, F_DUPFD_CLOEXEC), IF(ioctl, 1, ALL, FIONREAD),
+    ANY(ftruncate), IF(fallocate, 1, ALL, 0), ANY(fsync), ANY(fdatasync), ANY(fadvise64),
+    IF(fcntl, 1, ALL, F_GETFL), IF(fcntl, 1, ALL, F_SETFL), IF(fcntl, 1, ALL, F_DUPFD_CLOEXEC),
+    IF2(fcntl, 1, ALL, F_SETFD, 2, ALL, FD_CLOEXEC), /* of fdopendir() */
+    IF(ioctl, 1, ALL, FIONREAD),
     /* names beneath the mounts */
-    ANY(openat2), ANY(mkdirat), IF(unlinkat, 2, ~(uint64_t)AT_REMOVEDIR &ALL, 0), ANY(renameat),
-    ANY(renameat2), ANY(symlinkat), ANY(readlinkat),
-    IF(linkat, 4, ~(uint64_t)AT_EMPTY_PATH &ALL, 0), ANY(utimensat),
+    ANY(openat2), ANY(mkdirat), IF(unlinkat, 2, ~(uint64_t)AT_REMOVEDIR &ALL, 0),
+    ANY(renameat), /* the C library's renameat2(), where there are no flags */
+    IF(renameat2, 4, ALL, 0), ANY(symlinkat), ANY(readlinkat), IF(linkat, 4, ALL, 0),
+    IF(utimensat, 1, WHOLE, 0), /* of an open file */
     /* time, waiting, random numbers */
-    ANY(clock_gettime), ANY(clock_getres), ANY(clock_nanosleep), ANY(ppoll), ANY(getrandom),
-    ANY(sched_yield), ANY(futex), ANY(restart_syscall),
+    ANY(clock_gettime), ANY(clock_getres), ANY(ppoll), ANY(getrandom), ANY(sched_yield), ANY(futex),
     IF(setitimer, 0, ALL, ITIMER_REAL), /* to show pieces of lines soon */
-    ANY(sysinfo),                       /* of qsort(), which asks how much memory there is */
-    /* the end */
-    ANY(gettid), ANY(getpid), IF(tgkill, 2, ALL, SIGABRT), ANY(exit), ANY(exit_group)};
+    ANY(restart_syscall), ANY(sysinfo), /* of qsort(), which asks how much memory there is */
+    /* the end; abort() is a trap (helper/main.c): no signal can be sent, not even to itself */
+    ANY(exit), ANY(exit_group)};
 
 /* Only to lower its own timer when the run ends. */
 static const struct rule profiling[] = {ANY(setitimer)};
 
 /* At rest, it makes copies of itself with just these flags, and each waits for a job. */
-static const struct rule session[] = {IF(clone, 0, ~(uint64_t)0, WORKER_CLONE_FLAGS | SIGCHLD),
-                                      ANY(recvmsg),
-                                      ANY(sendmsg),
-                                      ANY(dup3),
-                                      IF(fcntl, 1, ALL, F_GET_SEALS),
-                                      IF(prctl, 0, ALL, PR_SET_PDEATHSIG)};
+static const struct rule session[] = {
+    IF(clone, 0, WHOLE, WORKER_CLONE_FLAGS | SIGCHLD),
+    /* the report of each */
+    IF2(mmap, 2, PROT_EXEC, 0, 3, UNCOUNTED | MAP_ANONYMOUS, MAP_SHARED), ANY(recvmsg),
+    ANY(sendmsg), ANY(dup3), IF(fcntl, 1, ALL, F_GET_SEALS),
+    IF2(prctl, 0, ALL, PR_SET_PDEATHSIG, 1, WHOLE, SIGKILL)};
 
 /* Cranelift works in threads; code that was compiled is made executable on the way to its file.
  * Memory that is shared would be counted by no limit. */
@@ -95,10 +119,9 @@ static const struct rule compiler[] = {IF(mmap, 3, MAP_SHARED, 0),
                                        ANY(set_robust_list),
                                        ANY(rseq),
                                        IF(prctl, 0, ALL, PR_SET_NAME),
-                                       IF(prlimit64, 2, ~(uint64_t)0, 0),
+                                       IF(prlimit64, 2, WHOLE, 0),
                                        ANY(gettid),
                                        ANY(getpid),
-                                       IF(tgkill, 2, ALL, SIGABRT),
                                        ANY(exit),
                                        ANY(exit_group)};
 
@@ -106,7 +129,8 @@ static const struct rule compiler[] = {IF(mmap, 3, MAP_SHARED, 0),
  * take something away from the caller, but for clone and the messages on the zygote's socket. */
 static const struct rule zygote[] = {
     IF(clone, 0, ~(uint64_t)CLONE_NEWPID, WORKER_CLONE_FLAGS | SIGCHLD),
-    IF(clone, 0, ~(uint64_t)0, SIGCHLD), /* a rehearsal, which is waited for */
+    IF2(mmap, 2, PROT_EXEC, 0, 3, UNCOUNTED | MAP_ANONYMOUS, MAP_SHARED),
+    IF(clone, 0, WHOLE, SIGCHLD), /* a rehearsal, which is waited for */
     ANY(wait4),
     IF(unshare, 0, ALL, CLONE_NEWPID), /* for a session */
     IF(kill, 0, ALL, 0),               /* of a session's keeper: its own group */
@@ -130,11 +154,13 @@ static const struct rule zygote[] = {
 static int add(scmp_filter_ctx filter, const struct rule *rules, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const struct rule *r = &rules[i];
-        int result =
-            r->mask == 0
-                ? seccomp_rule_add(filter, SCMP_ACT_ALLOW, r->number, 0)
-                : seccomp_rule_add(filter, SCMP_ACT_ALLOW, r->number, 1,
-                                   SCMP_CMP(r->argument, SCMP_CMP_MASKED_EQ, r->mask, r->value));
+        struct scmp_arg_cmp conditions[2];
+        unsigned wanted = 0;
+        for (; wanted < 2 && r->when[wanted].mask != 0; wanted++) {
+            const struct condition *c = &r->when[wanted];
+            conditions[wanted] = SCMP_CMP(c->argument, SCMP_CMP_MASKED_EQ, c->mask, c->value);
+        }
+        int result = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, r->number, wanted, conditions);
         if (result != 0) return result;
     }
     return 0;

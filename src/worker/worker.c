@@ -86,12 +86,14 @@ static void receive_job(const struct worker_start *start, struct packet *packet,
 /* The last step before the guest. */
 static void seal_for(const struct seal *seal, const struct worker_start *start,
                      const struct packet *packet, const struct packet_view *view,
-                     uint32_t *layers) {
+                     uint64_t space_bytes, uint32_t *layers) {
     struct error err = {0};
     char missing[300];
     struct worker_report *report = start->report;
-    const struct seal_needs needs = {
-        .stays = start->stays, .scope_fd = packet->fds[PACKET_SCOPE], .cpu_only = start->is_sealed};
+    const struct seal_needs needs = {.stays = start->stays,
+                                     .scope_fd = packet->fds[PACKET_SCOPE],
+                                     .cpu_only = start->is_sealed,
+                                     .space_bytes = space_bytes};
     if (seal_job(seal, &view->job, view->mounts, &needs, layers, &err) != 0) give_up(report, &err);
     report->layers = *layers;
     uint32_t lacking = packet->header.policy.required & ~*layers;
@@ -122,24 +124,33 @@ static struct run_setup setup_for(const struct packet *packet, const struct pack
     };
 }
 
+/* Of addresses: what a module's linear memory is reserved, at most 4 GiB, and its guards. */
+#define MEMORY_SPACE_BYTES (UINT64_C(16) << 30)
+
 struct plain { /* what seals a plain worker when its module is ready to run */
     const struct seal *seal;
     const struct packet *packet;
     const struct packet_view *view;
     uint32_t layers;
+    int proc_fd; /* owned */
     const struct worker_start *start;
 };
 
 static void before_guest(void *context) {
     struct plain *p = context;
-    seal_for(p->seal, p->start, p->packet, p->view, &p->layers);
+    uint64_t space_bytes, data_bytes;
+    (void)seal_measure(p->proc_fd, &space_bytes, &data_bytes);
+    fd_closep(&p->proc_fd);
+    if (space_bytes > 0) space_bytes += MEMORY_SPACE_BYTES; /* it is reserved only now */
+    seal_for(p->seal, p->start, p->packet, p->view, space_bytes, &p->layers);
 }
 
 _Noreturn void worker_run_plain(struct engine *engine, const struct seal *seal,
                                 const struct worker_start *start, int proc_fd) {
     static struct packet packet;
     static struct packet_view view;
-    struct plain plain = {.seal = seal, .packet = &packet, .view = &view, .start = start};
+    struct plain plain = {
+        .seal = seal, .packet = &packet, .view = &view, .proc_fd = proc_fd, .start = start};
     struct error err = {0};
     char path[32];
     begin(seal, start, &plain.layers);
@@ -156,7 +167,6 @@ _Noreturn void worker_run_plain(struct engine *engine, const struct seal *seal,
         if (err.code == PA_OK) error_set_errno(&err, PA_INTERNAL, errno, "reach /proc");
         give_up(start->report, &err);
     }
-    (void)close(proc_fd);
     fd_closep(&packet.fds[PACKET_MODULE]);
     struct run_setup setup = setup_for(&packet, &view, start->report);
     setup.before_guest = before_guest;
@@ -175,7 +185,7 @@ void worker_resume(struct run *run, const struct seal *seal, const struct worker
     resumed->setup.same_mounts = resumed->packet.header.flags & PACKET_SAME_MOUNTS;
     resumed->setup.moved = resumed->packet.header.flags & PACKET_MOVED;
     if (run_resume(run, &resumed->setup, &err) != 0) give_up(start->report, &err);
-    seal_for(seal, start, &resumed->packet, &resumed->view, &resumed->layers);
+    seal_for(seal, start, &resumed->packet, &resumed->view, seal->space_bytes, &resumed->layers);
 }
 
 void worker_rest(struct run *run, const struct worker_start *start,

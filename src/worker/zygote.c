@@ -195,19 +195,9 @@ static void serve_all(struct zygote *zygote) {
 }
 
 static void prepare_to_serve(struct zygote *zygote) {
+    rehearsal_discard();
     zygote->seal.first_fd = first_free_fd();
     (void)malloc_trim(0); /* each page less is one less to copy the entry of */
-}
-
-/* What counts for RLIMIT_DATA: pages of data and stack (proc(5), statm). */
-static uint64_t data_bytes(const struct zygote *zygote) {
-    char text[128];
-    unsigned long pages = 0;
-    _cleanup_(fd_closep) int fd = openat(zygote->proc_fd, "self/statm", O_RDONLY | O_CLOEXEC);
-    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    text[size > 0 ? size : 0] = 0;
-    (void)sscanf(text, "%*u %*u %*u %*u %*u %lu", &pages);
-    return pages * (uint64_t)getpagesize();
 }
 
 /* In a rehearsal: the interpreter gets the job for practice. */
@@ -250,6 +240,8 @@ static void at_checkpoint(struct run *run, void *context) {
         practise(run, zygote->view);
         return;
     }
+    uint64_t data_bytes; /* of the interpreter, too, which is the linear memory's limit's */
+    (void)seal_measure(zygote->proc_fd, &zygote->seal.space_bytes, &data_bytes);
     fd_closep(&zygote->proc_fd);
     if (reply(ZYGOTE_READY, zygote, PA_OK, 0, "", -1) != 0) _exit(1);
     prepare_to_serve(zygote);
@@ -329,13 +321,14 @@ static void start(struct zygote *zygote, const struct packet *packet,
     } else if (lasts) {
         wasmtime_module_delete(code); /* what the engine does once, at its first module, is done */
         (void)malloc_trim(0);
-        if (rehearse(zygote->proc_fd, &zygote->rehearsal)) {
+        if (rehearsal_prepare() && rehearse(zygote->proc_fd, &zygote->rehearsal)) {
             (void)load(zygote, packet, &err);
             rehearsal_end();
         }
     }
+    (void)rehearsal_prepare();
     if (seal_zygote(&zygote->seal, &err) != 0) fail(zygote, &err);
-    zygote->seal.data_bytes = data_bytes(zygote);
+    (void)seal_measure(zygote->proc_fd, &zygote->seal.space_bytes, &zygote->seal.data_bytes);
     if (warm) {
         zygote->view = view;
         run_warm(zygote, packet, view, code);

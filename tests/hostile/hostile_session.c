@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,7 +47,7 @@ static const char *name(long result) {
 
 static void nap(void) {
     const struct timespec moment = {.tv_nsec = 200 * 1000000};
-    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+    (void)ppoll(NULL, 0, &moment, NULL);
 }
 
 static struct worker_report *report_of(const struct wasi *w) {
@@ -177,7 +178,9 @@ static void deed(struct wasi *w, const char *what, const char *value) {
     long number = atol(value);
     struct worker_report *report = report_of(w);
     if (strcmp(what, "pid") == 0) {
-        say("%d", getpid());
+        long pid = rogue(); /* to ask for its own is not allowed */
+        if (pid == 0) _exit(0);
+        say("%ld", pid);
     } else if (strcmp(what, "rogues") == 0) {
         rogues(number, true);
     } else if (strcmp(what, "zombies") == 0) {

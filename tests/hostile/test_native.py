@@ -206,3 +206,45 @@ def test_a_session_is_in_a_pid_namespace(session):
 @pytest.mark.parametrize("what, value", [("unshare", ""), ("group", ""), ("tgkill", 1)])
 def test_no_way_out_of_its_namespace_and_group(session, what, value):
     assert refused(session.deed(what, value))
+
+
+def test_memory_counts_whatever_its_kind(server):
+    """Pages that are shared, of a stack, no longer writable, or only addresses: none is beyond the limit."""
+    if asan:
+        pytest.skip("RLIMIT_DATA would count the sanitizer's shadow")
+    for what, value in [("shared", 1200), ("stack", 1200), ("private", 1200), ("hidden", 1200), ("space", 1 << 20)]:
+        session = Session(server, memory_limit_bytes=64 << 20)
+        answer = session.deed(what, value, execution_timeout_ms=20000)
+        assert refused(answer), (what, answer)
+        session.close()
+
+
+def test_outputs_in_memory_are_bounded(server, session):
+    """The limit of a run's own files holds for the memory that its output goes to."""
+    assert session.deed("output", 3000)["stdout"] == "EFBIG\n"
+    assert host.python(server, "print(1)")["stdout"] == "1\n"
+
+
+@pytest.mark.parametrize("where", ["session", "run"])
+def test_no_way_up_from_a_workspace(server, session, where):
+    """Not even a look, and no times of any file of the user's."""
+    if server.who == "user":
+        pytest.skip("an ordinary user's mounts are the host's own yet")
+    victim = pathlib.Path(server.socket.parent) / "victim"
+    victim.write_text("x")
+    os.chown(victim, *[USER] * 2 if server.who == "user" else [0, 0])
+    before = victim.stat().st_mtime_ns
+    target = str(victim).replace("/", "%")
+    for path in (target, "%etc%passwd"):
+        if where == "session":
+            answer = session.deed("climb", path)
+        else:
+            answer = host.python(server, f"import os\nprint(os.readlink('/workspace/@climb:{path}'))", files={"a": "b"})
+        assert "stat " in answer["stdout"] and "ok" not in answer["stdout"], answer
+    assert victim.stat().st_mtime_ns == before
+
+
+def test_times_are_set_by_descriptors_only(session):
+    session.run("open('/workspace/mine', 'w').close()")
+    assert refused(session.deed("times", "mine"))
+    assert session.run("import os; os.utime('/workspace/mine', (1, 1)); print(os.stat('/workspace/mine').st_mtime)")["stdout"] == "1.0\n"

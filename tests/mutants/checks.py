@@ -137,4 +137,9 @@ CHECKS = [
     ("requests for files are whole", "src/net/broker.c", "if (got != (ssize_t)sizeof request ||", "if (got <= 0 ||", [FRONT + " -k nonsense"]),
     ("modules lie beneath their directories", "src/tools/module_file.c", ".resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};", ".resolve = 0};", [FRONT + " -k opened"]),
     ("modules are files", "src/tools/module_file.c", "if (S_ISREG(st.st_mode)) return steal_fd(&fd);", "return steal_fd(&fd);", [FRONT + " -k opened"]),
+    ("memory of workers is private", "src/worker/seccomp.c", "IF2(mmap, 2, PROT_EXEC, 0, 3, UNCOUNTED, MAP_PRIVATE)", "IF(mmap, 2, PROT_EXEC, 0)", ["tests/hostile/test_native.py -k 'memory_counts and root'"]),
+    ("what was written to stays counted", "src/worker/seccomp.c", "IF(mprotect, 2, WHOLE, READ_WRITE)", "IF(mprotect, 2, PROT_EXEC, 0)", ["tests/hostile/test_native.py -k 'memory_counts and root'"]),
+    ("workers have a bound of addresses", "src/worker/seal.c", "limit(RLIMIT_AS, space) != 0", "false", ["tests/hostile/test_native.py -k 'memory_counts and root'"]),
+    ("outputs in memory have a size", "src/worker/seal.c", "        limit(RLIMIT_FSIZE, largest_file_bytes(job, mounts)) != 0 ||\n", "", ["tests/hostile/test_native.py -k 'outputs and root'"]),
+    ("times are set by descriptors", "src/worker/seccomp.c", "IF(utimensat, 1, WHOLE, 0)", "ANY(utimensat)", ["tests/hostile/test_native.py -k 'times_are and root'"]),
 ]
