@@ -91,6 +91,7 @@ static const struct setting settings[] = {
     {"llm.base_url", TEXT, AT(llm_base_url), NO_NUMBER, ""},
     {"llm.model", TEXT, AT(llm_model), NO_NUMBER, ""},
     {"llm.api_key_env", TEXT, AT(llm_key_variable), NO_NUMBER, "POLYAGENT_LLM_API_KEY"},
+    {"llm.api_key_file", TEXT, AT(llm_key_file), NO_NUMBER, ""},
     {"llm.max_rounds", NUMBER, AT(llm_rounds), 1, 100, 8, NULL},
     {"llm.max_tokens", NUMBER, AT(llm_tokens), 1, 10000000, 32768, NULL},
     {"llm.timeout_ms", NUMBER, AT(llm_timeout_ms), 1, 86400000, 120000, NULL},

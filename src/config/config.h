@@ -54,6 +54,7 @@ struct config {
     size_t tenant_count;
 
     char *llm_base_url, *llm_model, *llm_key_variable;
+    char *llm_key_file; /* "": the variable has the key */
     uint64_t llm_rounds, llm_tokens, llm_timeout_ms;
 
     char *log_level, *log_format;

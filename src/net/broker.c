@@ -148,7 +148,7 @@ static bool is_named_file(const struct broker *broker, const char *path) {
     const struct config *c = &broker->allowed->config;
     return is_same(broker->job->config_path, path) || is_same(c->tokens_file, path) ||
            is_same(c->certificate, path) || is_same(c->key, path) || is_same(c->client_ca, path) ||
-           is_interpreters_file(&broker->allowed->rules, path);
+           is_same(c->llm_key_file, path) || is_interpreters_file(&broker->allowed->rules, path);
 }
 
 /* Folders that runs see: those of the configuration, and those of interpreters. */

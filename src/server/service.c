@@ -31,6 +31,31 @@ static void release_retired(void *context) {
     }
 }
 
+enum { LEFTOVER_US = 1000000, MAX_PEM_BYTES = 1 << 20, MAX_KEY_BYTES = 2048 };
+
+/* A text that stands in a header: a line, and what ends it. NULL in `key` where there is no file.
+ */
+static int read_key(const struct config *config, char **key, struct error *err) {
+    const char *path = config->llm_key_file;
+    struct buffer bytes = {0};
+    *key = NULL;
+    if (path[0] == 0 || config->llm_base_url[0] == 0) return 0;
+    _cleanup_(fd_closep) int fd = opener_open(path, 0);
+    int result = fd >= 0 ? buffer_read_fd(&bytes, fd, MAX_KEY_BYTES) : -errno;
+    size_t length = result == 0 && bytes.size > 0 ? strcspn((char *)bytes.data, "\r\n") : 0;
+    if (result == 0 &&
+        (length == 0 || strspn((char *)bytes.data + length, "\r\n ") + length != bytes.size))
+        result = -EINVAL;
+    if (result == 0) {
+        bytes.data[length] = 0;
+        *key = (char *)bytes.data;
+        return 0;
+    }
+    buffer_fini(&bytes);
+    return error_set_errno(err, PA_INVALID_ARGUMENT, -result,
+                           "llm.api_key_file: %s: a line with the key", path);
+}
+
 /* Everything of the service that comes from the configuration, which it takes over. */
 static int apply(struct service *service, struct config *config, struct error *err) {
     bool certificates =
@@ -38,6 +63,7 @@ static int apply(struct service *service, struct config *config, struct error *e
     struct auth *auth = auth_new(config->tokens_file, certificates, err);
     struct retired *retired = calloc(1, sizeof *retired);
     struct tool_rules rules;
+    char *key = NULL;
     if (retired == NULL && auth != NULL) error_set(err, PA_INTERNAL, "the settings: out of memory");
     if (auth == NULL || retired == NULL) {
         auth_free(auth);
@@ -46,7 +72,8 @@ static int apply(struct service *service, struct config *config, struct error *e
     }
     *retired = (struct retired){.config = service->config, .rules = service->rules};
     service->config = *config;
-    int result = tool_rules_init(&rules, &service->config, err);
+    int result = read_key(&service->config, &key, err);
+    if (result == 0) result = tool_rules_init(&rules, &service->config, err);
     if (result == 0 && config_apply_log(&service->config, err) != 0) {
         tool_rules_fini(&rules);
         result = -1;
@@ -55,10 +82,13 @@ static int apply(struct service *service, struct config *config, struct error *e
         service->config = retired->config;
         free(retired);
         auth_free(auth);
+        free(key);
         return -1;
     }
     auth_free(service->auth);
     service->auth = auth;
+    free(service->llm_key);
+    service->llm_key = key;
     service->rules = rules;
     *config = (struct config){.limits = {0}};
     SLIST_INSERT_HEAD(&service->retired, retired, link);
@@ -75,7 +105,6 @@ struct leftover {
     sd_event_source *timer;     /* owned; until then it is in the list */
     TAILQ_ENTRY(leftover) link;
 };
-enum { LEFTOVER_US = 1000000, MAX_PEM_BYTES = 1 << 20 };
 
 static void leftover_act(struct work_job *job) {
     workspace_remove(&((struct leftover *)job)->workspace);
@@ -167,6 +196,7 @@ void service_fini(struct service *service) {
     work_free(service->work);
     release_retired(service);
     remote_fini(&service->remote);
+    free(service->llm_key);
     auth_free(service->auth);
     tool_rules_fini(&service->rules);
     config_fini(&service->config);

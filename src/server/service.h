@@ -25,6 +25,7 @@ struct service {
     struct config config;
     struct tool_rules rules;             /* of the configuration */
     struct auth *auth;                   /* owned */
+    char *llm_key;                       /* owned; of llm.api_key_file; NULL: the variable has it */
     char socket_path[SOCKET_PATH_BYTES]; /* of the supervisor */
     const struct supervisor_stats
         *stats;           /* owned mapping of what the supervisor tells; may be NULL */

@@ -116,7 +116,8 @@ static void on_answer(void *context, long status, json_t *body, const char *fail
 static void ask_model(struct task *task) {
     const struct config *config = &task->tasks->service->config;
     char url[1024], key[4096], trace[TRACEPARENT_BYTES + 16], id[REQUEST_ID_BYTES + 16];
-    const char *secret = getenv(config->llm_key_variable);
+    const char *secret = task->tasks->service->llm_key;
+    if (secret == NULL) secret = getenv(config->llm_key_variable);
     const char *headers[5] = {"Content-Type: application/json", id};
     size_t count = 2;
     struct error err = {0};

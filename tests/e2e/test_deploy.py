@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -13,6 +14,7 @@ import time
 import pytest
 import yaml
 from program import POLYAGENT, ROOT
+from server import Server
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 from polyagent import Client  # noqa: E402
@@ -55,6 +57,11 @@ def test_sockets_and_readiness_as_systemd_has_them(tmp_path):
 def test_units_name_what_there_is():
     unit = (DEPLOY / "systemd" / "polyagent.service").read_text()
     assert "Type=notify" in unit and "polyagent serve --config" in unit
+    settings = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and not line.startswith("#"))
+    wanted = {"NoNewPrivileges": "yes", "SystemCallArchitectures": "native", "LockPersonality": "yes", "RestrictSUIDSGID": "yes", "UMask": "0077",
+              "ProtectKernelTunables": "yes", "ProtectHostname": "yes", "PrivateDevices": "yes", "StateDirectoryMode": "0700",
+              "CacheDirectoryMode": "0700", "RuntimeDirectoryMode": "0700", "ProtectSystem": "strict"}
+    assert wanted.items() <= settings.items() and settings["TasksMax"] and settings["MemoryMax"]
     verify = shutil.which("systemd-analyze")
     if verify is not None:
         done = subprocess.run([verify, "verify", "--man=no", *(DEPLOY / "systemd").iterdir()], capture_output=True, text=True)
@@ -66,6 +73,7 @@ def test_compose_has_the_seeds_mount_and_variable():
     service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["polyagent"]
     assert "./wasm-interpreters:/opt/wasm-interpreters:ro" in service["volumes"]
     assert service["environment"]["PYTHON_WASI_WASM_PATH"].startswith("${PYTHON_WASI_WASM_PATH:-")
+    assert "POLYAGENT_LLM_API_KEY" not in service["environment"]  # which docker inspect shows
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"]
 
 
@@ -82,6 +90,11 @@ def test_manifests_are_restricted_and_probed():
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
     assert pod["spec"]["automountServiceAccountToken"] is False and container["resources"]["limits"]["memory"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/health" and container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert "env" not in container  # secrets are files
+    volumes = pod["spec"]["volumes"]
+    assert all(v["emptyDir"].get("sizeLimit") for v in volumes if "emptyDir" in v) and [v for v in volumes if "secret" in v]
+    who = by_kind["NetworkPolicy"]["spec"]["ingress"][0]["from"][0]
+    assert who["namespaceSelector"]["matchLabels"] and who["podSelector"]["matchLabels"]  # a pod's label alone is anybody's to give
     ports = {p["name"]: p["containerPort"] for p in container["ports"]}
     service = by_kind["Service"]["spec"]
     assert ports == {"http": 8000, "grpc": 50051} and {p["targetPort"] for p in service["ports"]} == set(ports)
@@ -97,6 +110,22 @@ def test_the_clusters_settings_are_good(tmp_path):
         (tmp_path / "c.yaml").write_text(text)
         done = subprocess.run([POLYAGENT, "serve", "--print-config", "--config", tmp_path / "c.yaml"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the unit is for root")
+def test_the_units_capabilities_are_enough(tmp_path):
+    """All layers, the front's user among them, with the unit's bounding set and no new privileges."""
+    unit = (DEPLOY / "systemd" / "polyagent.service").read_text()
+    names = re.search(r"^CapabilityBoundingSet=(.*)$", unit, re.M)[1].split()
+    bound = "-all," + ",".join("+" + name.removeprefix("CAP_").lower() for name in names)
+    under = ["setpriv", f"--bounding-set={bound}", "--inh-caps=-all", "--no-new-privs", "--"]
+    server = Server(tmp_path, http=True, under=under)
+    _, result = server.ask("POST", "/tools/execute", {"tool": "python_wasi_runner", "parameters": {"code": "print(open('f').read())", "files": {"f": "seen"}}})
+    assert result["stdout"] == "seen\n"
+    assert {"user_namespace", "mount_namespace", "pid_namespace", "net_namespace", "uid", "no_capabilities", "landlock", "seccomp"} <= set(result["isolation"])
+    status = (pathlib.Path("/proc") / str(server.front) / "status").read_text()
+    assert re.search(r"^Uid:\t1879113728\t", status, re.M) and re.search(r"^Seccomp:\t2$", status, re.M)
+    server.stop()
 
 
 CONTAINER = "wasm,process,pid_namespace,rlimits,no_new_privs,not_dumpable,no_capabilities,uid,landlock,seccomp"

@@ -5,13 +5,14 @@ import http.client
 import http.server
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
 
 import pytest
 from program import BUILD, ROOT, run
-from server import Server, children, falls_to, settled
+from server import Server, becomes, children, falls_to, settled
 
 
 class Model(http.server.ThreadingHTTPServer):
@@ -198,3 +199,29 @@ def test_many_tasks_at_once(alone):
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda i: post(alone, {"query": f"Use python_wasi_runner to execute: print({i})"}), range(100)))
     assert all(task["result"] == f"{i}\n" for i, (_, task) in enumerate(answers))
+
+
+def test_the_models_key_may_be_in_a_file(tmp_path, model):
+    """Of root's alone; read again by SIGHUP, and none of it where the file is no key."""
+    key = tmp_path / "key"
+    (tmp_path / "c.yaml").write_text(f"llm: {{base_url: '{model.url}', model: tiny, api_key_file: '{key}'}}\n")
+
+    def used():
+        model.requests[:] = []
+        assert post(server, {"query": "Anything"})[0] == 200
+        return model.requests[0][1]["Authorization"]
+
+    model.script = lambda body: says("done")
+    key.write_text("sk-one\n")
+    key.chmod(0o600)
+    server = Server(tmp_path, "--config", tmp_path / "c.yaml", http=True, env={"POLYAGENT_LLM_API_KEY": "sk-variable"})
+    assert used() == "Bearer sk-one"
+    key.write_text("sk-two")
+    server.process.send_signal(signal.SIGHUP)
+    assert becomes(used, "Bearer sk-two") == "Bearer sk-two"
+    key.write_text("sk-three\nX-Other: header\n")
+    server.process.send_signal(signal.SIGHUP)
+    assert becomes(lambda: any("not taken" in e["message"] for e in server.events()), True) is True
+    assert used() == "Bearer sk-two"
+    server.stop()
+    assert "sk-" not in server.log.read_text()
