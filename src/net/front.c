@@ -211,7 +211,7 @@ int net_front_main(int argc, char **argv) {
         if (write(ready_fd, "r", 1) != 1) front.ending = true; /* nobody waits */
         fd_closep(&ready_fd);
         while (result >= 0 && !front.ending)
-            result = sd_event_run(front.service.event, UINT64_MAX);
+            result = metrics_turn(&front.service.metrics, front.service.event, UINT64_MAX);
         if (result < 0) error_set_errno(&err, PA_INTERNAL, -result, "the event loop");
         if (!front.lost) drain(&front);
     }

@@ -124,6 +124,7 @@ static void cancel(struct request *r) {
     void (*end)(void *) = r->cancel;
     leave(r);
     end(r->operation);
+    r->is_written = false;
     if (r->state == REQUEST_RUNNING) {
         r->state = REQUEST_DONE; /* without an answer: the connection is closed */
         wake(r);
@@ -173,7 +174,15 @@ enum MHD_Result http_wait(struct request *r, void (*end)(void *), void *operatio
     return MHD_YES;
 }
 
+void http_go_on(struct request *r) {
+    leave(r);
+    r->state = REQUEST_READING;
+    wake(r);
+}
+
 void http_finish(struct request *r, unsigned status, json_t *answer) {
+    r->status = status;
+    if (http_write_later(r, NULL, answer)) return;
     leave(r);
     r->state = REQUEST_DONE;
     r->status = status;
@@ -232,13 +241,10 @@ static bool add_event(struct request *r, const char *event, const char *text) {
     return false;
 }
 
-void http_stream_event(struct request *r, const char *event, json_t *data) {
+/* Takes over the text; NULL: there was no memory for it. */
+static void put_event(struct request *r, const char *event, char *text) {
     bool last = event != NULL && strcmp(event, "result") == 0;
-    char *text = data != NULL && !(last && r->lossy)
-                     ? json_text(data, JSON_COMPACT | JSON_REAL_PRECISION(6))
-                     : NULL;
-    json_decref(data);
-    const char *told = text == NULL && last ? no_memory : text;
+    const char *told = last && (text == NULL || r->lossy) ? no_memory : text;
     if (told == NULL || !add_event(r, event, told)) {
         r->lossy = true;
         log_event(LOG_ERROR, "http", "an event is lost: out of memory",
@@ -249,7 +255,29 @@ void http_stream_event(struct request *r, const char *event, json_t *data) {
     wake(r);
 }
 
+void http_stream_event(struct request *r, const char *event, json_t *data) {
+    if (http_write_later(r, event, data)) return;
+    put_event(r, event,
+              data != NULL ? json_text(data, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL);
+    json_decref(data);
+}
+
+void http_written(struct request *r, const char *event, char *text) {
+    r->is_written = false;
+    if (r->state == REQUEST_STREAMING) {
+        put_event(r, event, text);
+        if (r->ends_later) http_stream_end(r);
+        return;
+    }
+    leave(r);
+    r->state = REQUEST_DONE;
+    r->text = text != NULL ? text : strdup(no_memory);
+    wake(r);
+}
+
 void http_stream_end(struct request *r) {
+    r->ends_later = r->is_written;
+    if (r->ends_later) return;
     leave(r);
     r->ended = true;
     wake(r);
@@ -310,6 +338,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         return r->state == REQUEST_DONE ? MHD_NO : MHD_YES;
     }
     if (r->file_fd >= 0) return send_file(r);
+    if (r->text != NULL)
+        return http_send_text(r, r->status, "application/json", steal_ptr(r->text));
     return r->answer != NULL                ? http_send_json(r, r->status, steal_ptr(r->answer))
            : r->status == MHD_HTTP_ACCEPTED ? http_send_empty(r, r->status)
                                             : MHD_NO;
@@ -335,6 +365,8 @@ static void completed(void *context, struct MHD_Connection *connection, void **s
     buffer_fini(&r->held[0]);
     buffer_fini(&r->held[1]);
     json_decref(r->answer);
+    json_decref(r->parsed);
+    free(r->text);
     free(r);
     *slot = NULL;
 }

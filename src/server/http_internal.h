@@ -65,6 +65,9 @@ struct request {
     uint64_t body_began_ns;
     bool is_reading; /* among those whose bodies come */
     TAILQ_ENTRY(request) body_link;
+    bool is_parsed; /* in a thread; the body is in `parsed`, or `parse_error` says why not */
+    json_t *parsed; /* owned */
+    struct error parse_error;
     struct service_caller caller;
     char mcp_session[33]; /* of a handshake; "" */
     /* RUNNING and STREAMING: what is under way, and how to end it early. */
@@ -76,11 +79,14 @@ struct request {
     /* DONE */
     unsigned status;
     json_t *answer; /* owned; NULL with status 0: the connection is closed */
+    char *text;     /* owned; the same, written; NULL: it is not */
     int file_fd;    /* owned; the answer is what is in there; -1 */
     /* STREAMING */
     struct buffer pending; /* owned; events on their way */
     size_t sent;           /* of pending */
     bool ended, sleeping, paused;
+    bool is_written;       /* in a thread: the answer, or the last event */
+    bool ends_later;       /* when that is done */
     bool lossy;            /* an event could not be sent: the result says so */
     struct buffer held[2]; /* owned; beginnings of characters */
 };
@@ -107,6 +113,18 @@ enum MHD_Result http_stream(struct request *r, void (*cancel)(void *), void *ope
  * fallen behind, and false when it has caught up: then `r->resume` (may be NULL) is called. */
 void http_stream_event(struct request *r, const char *event, json_t *data);
 void http_stream_end(struct request *r);
+
+/* http_large.c. Whether the body is parsed in a thread: then the request is routed again
+ * (http_go_on()), and else it is answered now, where `result` says so. */
+bool http_parse_later(struct request *r, enum MHD_Result *result);
+void http_go_on(struct request *r);
+/* The body as JSON. NULL with `err`. */
+json_t *http_body_json(struct request *r, struct error *err);
+/* Whether `value` (taken over then) is made text in a thread: then it is http_written(), as the
+ * answer or an event. */
+bool http_write_later(struct request *r, const char *event, json_t *value);
+/* Takes over the text; NULL: out of memory. */
+void http_written(struct request *r, const char *event, char *text);
 
 unsigned http_status_of(enum pa_status status);
 bool http_accepts_events(const struct request *r);

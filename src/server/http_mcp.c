@@ -3,8 +3,6 @@
  * session's id only tells apart whose request ids they are. */
 #include "server/http_internal.h"
 
-#include "server/json_body.h"
-
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,7 +154,7 @@ enum MHD_Result http_post_mcp(struct request *r) {
     unsigned refused = check_headers(r, &why);
     if (refused != 0)
         return http_send_json(r, refused, mcp_error(NULL, MCP_INVALID_REQUEST, why, NULL));
-    json_t *message = json_body_parse(&r->body, &err);
+    json_t *message = http_body_json(r, &err);
     r->caller.interface = "mcp";
     enum MHD_Result result = message != NULL
                                  ? handle(r, message)

@@ -4,7 +4,6 @@
 #include "openapi_template.h" /* generated from openapi.json */
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "server/json_body.h"
 #include "tools/result.h"
 
 #include <errno.h>
@@ -64,7 +63,7 @@ static enum MHD_Result get_openapi(struct request *r) {
 /* The body as a JSON object; NULL after the refusal, whose value is in `answered`. */
 static json_t *parse_body(struct request *r, enum MHD_Result *answered) {
     struct error err = {0};
-    json_t *root = json_body_parse(&r->body, &err);
+    json_t *root = http_body_json(r, &err);
     if (json_is_object(root)) return root;
     if (root != NULL) error_set(&err, PA_INVALID_ARGUMENT, "the body must be an object");
     json_decref(root);
@@ -259,9 +258,11 @@ static bool has_method(const char *methods, const char *method) {
 
 /* A complete request as it was decided when its head came. */
 enum MHD_Result http_route(struct request *r, const char *method, const char *path) {
+    enum MHD_Result result;
     if (r->refused == MHD_HTTP_METHOD_NOT_ALLOWED) return refuse_method(r, path);
     if (r->refused != 0) return http_send_json(r, r->refused, steal_ptr(r->refusal));
     if (strcmp(method, "HEAD") == 0) method = "GET"; /* the body is left out by the library */
+    if (strcmp(method, "POST") == 0 && http_parse_later(r, &result)) return result;
     return r->route->answer != NULL ? r->route->answer(r) : http_session(r, method, path);
 }
 

@@ -1,8 +1,6 @@
 /* /sessions: the session_ tools as resources. */
 #include "server/http_internal.h"
 
-#include "server/json_body.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,8 +85,8 @@ static void on_refusal(void *context, enum pa_status status, json_t *result) {
 /* The parameters: the body's, and what the path says. NULL with `err`. */
 static json_t *parameters_of(struct request *r, const struct session_route *route,
                              const struct place *place, struct error *err) {
-    bool has_body = strcmp(route->method, "POST") == 0 && r->body.size > 0;
-    json_t *parameters = has_body ? json_body_parse(&r->body, err) : json_object();
+    bool has_body = strcmp(route->method, "POST") == 0 && (r->body.size > 0 || r->is_parsed);
+    json_t *parameters = has_body ? http_body_json(r, err) : json_object();
     if (!json_is_object(parameters)) {
         if (err->code == PA_OK) error_set(err, PA_INVALID_ARGUMENT, "the body must be an object");
         json_decref(parameters);

@@ -11,14 +11,32 @@
 static const double bounds[METRICS_BUCKETS - 1] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                                    0.1,    0.25,  0.5,    1,     5,    30};
 
-void metrics_count_run(struct metrics *metrics, const struct metrics_run *run) {
-    double seconds = (double)run->wall_ns / (double)NS_PER_SECOND;
+static unsigned bucket_of(double seconds) {
     unsigned bucket = 0;
-    if (run->tool >= TOOL_COUNT || (unsigned)run->status >= METRICS_STATUSES) return;
     while (bucket < METRICS_BUCKETS - 1 && seconds > bounds[bucket])
         bucket++;
+    return bucket;
+}
+
+int metrics_turn(struct metrics *m, sd_event *event, uint64_t timeout_us) {
+    int result = sd_event_prepare(event);
+    if (result == 0) result = sd_event_wait(event, timeout_us);
+    if (result <= 0) return result;
+    uint64_t began_ns = clock_now_ns();
+    result = sd_event_dispatch(event);
+    uint64_t took_ns = clock_now_ns() - began_ns;
+    double seconds = (double)took_ns / (double)NS_PER_SECOND;
+    m->stretches[bucket_of(seconds)]++;
+    m->stretch_seconds += seconds;
+    if (took_ns > m->longest_ns) m->longest_ns = took_ns;
+    return result;
+}
+
+void metrics_count_run(struct metrics *metrics, const struct metrics_run *run) {
+    double seconds = (double)run->wall_ns / (double)NS_PER_SECOND;
+    if (run->tool >= TOOL_COUNT || (unsigned)run->status >= METRICS_STATUSES) return;
     metrics->runs[run->tool][run->status]++;
-    metrics->buckets[run->tool][bucket]++;
+    metrics->buckets[run->tool][bucket_of(seconds)]++;
     metrics->seconds[run->tool] += seconds;
     metrics->cache[run->cache_hit]++;
     metrics->output_bytes[0] += run->output_bytes[0];
@@ -83,6 +101,26 @@ static int write_runs(const struct metrics *m, struct buffer *out) {
     return result;
 }
 
+static int write_loop(const struct metrics *m, struct buffer *out) {
+    uint64_t count = 0;
+    int result = print_head(out, "loop_stretch_seconds", "histogram",
+                            "How long the event loop was at one thing.");
+    for (unsigned i = 0; i < METRICS_BUCKETS; i++) {
+        char bound[16] = "+Inf";
+        count += m->stretches[i];
+        if (i < METRICS_BUCKETS - 1) (void)snprintf(bound, sizeof bound, "%g", bounds[i]);
+        result |= print_labelled(out, "loop_stretch_seconds_bucket", "le", bound, count);
+    }
+    result |= print(out,
+                    "polyagent_loop_stretch_seconds_sum %.6f\n"
+                    "polyagent_loop_stretch_seconds_count %llu\n",
+                    m->stretch_seconds, (unsigned long long)count);
+    result |= print_head(out, "loop_longest_seconds", "gauge", "The longest of these.");
+    result |= print(out, "polyagent_loop_longest_seconds %.6f\n",
+                    (double)m->longest_ns / (double)NS_PER_SECOND);
+    return result;
+}
+
 static int write_supervisor(const struct supervisor_stats *s, struct buffer *out) {
     int result = print_head(out, "queue_depth", "gauge", "Runs that wait for a worker.");
     result |= print(out, "polyagent_queue_depth %u\n", s->queued);
@@ -124,6 +162,7 @@ int metrics_write(const struct metrics *m, const struct supervisor_stats *stats,
     result |= print(out, "polyagent_runs_in_flight %u\n", m->in_flight);
     result |= print_head(out, "sessions", "gauge", "Sessions that are open.");
     result |= print(out, "polyagent_sessions %u\n", sessions);
+    result |= write_loop(m, out);
     if (stats != NULL) result |= write_supervisor(stats, out);
     return result == 0 ? 0 : -1;
 }

@@ -7,6 +7,7 @@
 #include "tools/tools.h"
 
 #include <polyagent.h>
+#include <systemd/sd-event.h>
 
 enum { METRICS_STATUSES = PA_INTERNAL + 1, METRICS_BUCKETS = 14, METRICS_GRPC_CODES = 17 };
 
@@ -21,7 +22,13 @@ struct metrics {
     uint64_t http[6]; /* answers, by the first digit of their status */
     uint64_t grpc[METRICS_GRPC_CODES];
     uint32_t in_flight;
+    /* Of the event loop: how long it was at one thing, and everything else waited. */
+    uint64_t stretches[METRICS_BUCKETS], longest_ns;
+    double stretch_seconds;
 };
+
+/* A turn of the loop, as sd_event_run(), counted. */
+int metrics_turn(struct metrics *metrics, sd_event *event, uint64_t timeout_us);
 
 /* What a run's end says, for metrics_count_run(). */
 struct metrics_run {

@@ -119,7 +119,7 @@ static bool lasts(const struct rpc_call *call) {
 }
 
 /* Everything that the library was asked for has been reported. */
-static void release_if_over(struct rpc_call *call) {
+void rpc_release_if_over(struct rpc_call *call) {
     if (!call->is_closed || call->is_sending || call->is_reading) return;
     if (call->has_status && !call->status_sent && !call->cancelled) return;
     if (call->cancel != NULL) return;
@@ -169,19 +169,23 @@ static void on_sent(struct rpc_call *call, bool success) {
         if (call->cancel != NULL && call->pause != NULL) call->pause(call->operation, false);
     }
     send_next(call);
-    release_if_over(call);
+    rpc_release_if_over(call);
 }
 
-void rpc_send(struct rpc_call *call, const ProtobufCMessage *packed) {
-    size_t size = protobuf_c_message_get_packed_size(packed);
-    grpc_slice slice = grpc_slice_malloc(size);
+void rpc_send(struct rpc_call *call, const ProtobufCMessage *message) {
+    grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(message));
+    (void)protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+    rpc_send_packed(call, slice);
+}
+
+void rpc_send_packed(struct rpc_call *call, grpc_slice slice) {
+    size_t size = GRPC_SLICE_LENGTH(slice);
     struct rpc_message *message = malloc(sizeof *message);
     if (message == NULL) {
         grpc_slice_unref(slice);
         rpc_finish(call, GRPC_STATUS_INTERNAL, "out of memory");
         return;
     }
-    (void)protobuf_c_message_pack(packed, GRPC_SLICE_START_PTR(slice));
     *message = (struct rpc_message){.bytes = grpc_raw_byte_buffer_create(&slice, 1), .size = size};
     grpc_slice_unref(slice);
     STAILQ_INSERT_TAIL(&call->pending, message, link);
@@ -270,7 +274,7 @@ static void on_closed(struct rpc_call *call, bool success) {
         call->server->service->metrics.grpc[GRPC_STATUS_CANCELLED]++;
         call->has_status = true;
     }
-    release_if_over(call);
+    rpc_release_if_over(call);
 }
 
 /* The bytes of a message as one piece. */
@@ -297,7 +301,7 @@ static void on_read(struct rpc_call *call, bool success) {
     call->is_reading = false;
     if (call->has_status) { /* it was refused meanwhile */
         rpc_intake_end(call, bytes);
-        release_if_over(call);
+        rpc_release_if_over(call);
         return;
     }
     bool ended = !success || call->payload == NULL;
@@ -315,7 +319,7 @@ static void on_read(struct rpc_call *call, bool success) {
         call->method->next(call, NULL, 0);
     }
     rpc_intake_end(call, bytes);
-    release_if_over(call);
+    rpc_release_if_over(call);
 }
 
 void rpc_read(struct rpc_call *call) {

@@ -9,8 +9,6 @@
 #include <string.h>
 #include <strings.h>
 
-typedef Polyagent__Agent__ToolCallRequest tool_request;
-typedef Polyagent__Agent__ToolCallResponse tool_response;
 typedef Polyagent__Agent__ExecuteTaskRequest task_request;
 typedef Polyagent__Agent__StatusCode status_code;
 
@@ -35,32 +33,32 @@ static const char *error_text(const json_t *result) {
 }
 
 /* The run's end: the response, alone or as the last update of a stream. Takes over the result. */
-static void answer(struct rpc_call *call, enum pa_status status, json_t *result, bool streams) {
-    tool_response response = POLYAGENT__AGENT__TOOL_CALL_RESPONSE__INIT;
-    Polyagent__Agent__ToolCallUpdate update = POLYAGENT__AGENT__TOOL_CALL_UPDATE__INIT;
+static void tell(struct rpc_call *call, enum pa_status status, json_t *result, bool streams) {
     grpc_status_code code = rpc_status_of(status);
+    struct rpc_tool_answer answer = {.result = result,
+                                     .status = code_of(status),
+                                     .took_ms =
+                                         (int64_t)((clock_now_ns() - call->began_ns) / NS_PER_MS),
+                                     .streams = streams};
+    grpc_slice packed;
+    memcpy(answer.tool, call->tool, sizeof answer.tool);
+    memcpy(answer.request_id, call->caller.request_id, sizeof answer.request_id);
     call->cancel = NULL;
     if (code != GRPC_STATUS_OK) { /* the module was looked at only now */
         rpc_finish(call, code, error_text(result));
-    } else if (result == NULL || (response.output = json_to_value(result)) == NULL) {
+    } else if (result != NULL && rpc_pack_later(call, &answer)) {
+        return;
+    } else if (rpc_tool_answer_pack(&answer, &packed) != 0) {
         out_of_memory(call);
     } else {
-        response.tool_name = call->tool;
-        response.status = code_of(status);
-        response.error_message = (char *)(uintptr_t)error_text(result);
-        response.execution_time_ms = (int64_t)((clock_now_ns() - call->began_ns) / NS_PER_MS);
-        response.request_id = call->caller.request_id;
-        update.update_case = POLYAGENT__AGENT__TOOL_CALL_UPDATE__UPDATE_RESULT;
-        update.result = &response;
-        rpc_send(call, streams ? &update.base : &response.base);
+        rpc_send_packed(call, packed);
         rpc_finish(call, GRPC_STATUS_OK, "");
     }
-    google__protobuf__value__free_unpacked(response.output, NULL);
     json_decref(result);
 }
 
 static void on_result(void *context, enum pa_status status, json_t *result) {
-    answer(context, status, result, false);
+    tell(context, status, result, false);
 }
 
 static void on_output(void *context, int stream, const void *data, size_t size) {
@@ -76,7 +74,7 @@ static void on_output(void *context, int stream, const void *data, size_t size) 
 }
 
 static void on_stream_end(void *context, enum pa_status status, json_t *result) {
-    answer(context, status, result, true);
+    tell(context, status, result, true);
 }
 
 static const struct service_callbacks whole = {.done = on_result},
@@ -90,28 +88,14 @@ static void pause_run(void *run, bool paused) {
     service_pause(run, paused);
 }
 
-static void run_tool(struct rpc_call *call, const uint8_t *data, size_t size,
-                     const struct service_callbacks *callbacks) {
+static void begin_tool(struct rpc_call *call, struct rpc_tool_request *request, void *context) {
+    const struct service_callbacks *callbacks = context;
     struct error err = {0};
-    if (struct_check(IN_TOOL_REQUEST, data, size, &err) != 0) {
-        rpc_refuse(call, &err);
-        return;
-    }
-    tool_request *request = polyagent__agent__tool_call_request__unpack(NULL, size, data);
-    if (request != NULL) rpc_name(call, request->request_id);
-    json_t *parameters = request != NULL ? struct_to_json(request->parameters, &err) : NULL;
-    struct service_run *run = NULL;
-    if (request == NULL) {
-        error_set(&err, PA_INVALID_ARGUMENT, "the message is no ToolCallRequest");
-    } else if (parameters != NULL) {
-        if (request->session_id[0] != 0)
-            (void)json_object_set_new(parameters, "session_id", json_string(request->session_id));
-        (void)snprintf(call->tool, sizeof call->tool, "%s", request->tool_name);
-        run = service_start(call->server->service, &call->caller, request->tool_name, parameters,
-                            callbacks, call, &err);
-    }
-    json_decref(parameters);
-    polyagent__agent__tool_call_request__free_unpacked(request, NULL);
+    rpc_name(call, request->message->request_id);
+    (void)snprintf(call->tool, sizeof call->tool, "%s", request->message->tool_name);
+    struct service_run *run =
+        service_start(call->server->service, &call->caller, request->message->tool_name,
+                      request->parameters, callbacks, call, &err);
     if (run == NULL) {
         rpc_refuse(call, &err);
         return;
@@ -119,6 +103,21 @@ static void run_tool(struct rpc_call *call, const uint8_t *data, size_t size,
     call->operation = run;
     call->cancel = cancel_run;
     call->pause = callbacks->output != NULL ? pause_run : NULL;
+}
+
+static void run_tool(struct rpc_call *call, const uint8_t *data, size_t size,
+                     const struct service_callbacks *callbacks) {
+    void *context = (void *)(uintptr_t)callbacks;
+    struct rpc_tool_request request;
+    struct error err = {0};
+    if (rpc_take_later(call, data, size, begin_tool, context)) return;
+    if (rpc_tool_request_take(&request, data, size, &err) == 0) {
+        begin_tool(call, &request, context);
+    } else {
+        if (request.message != NULL) rpc_name(call, request.message->request_id);
+        rpc_refuse(call, &err);
+    }
+    rpc_tool_request_fini(&request);
 }
 
 static void execute_tool(struct rpc_call *call, const uint8_t *data, size_t size) {

@@ -157,6 +157,10 @@ void rpc_intake_end(struct rpc_call *call, size_t bytes);
  * `message` "" where it is OK. */
 void rpc_send(struct rpc_call *call, const ProtobufCMessage *message);
 void rpc_finish(struct rpc_call *call, grpc_status_code status, const char *message);
+/* The same, packed already; the slice is taken over. */
+void rpc_send_packed(struct rpc_call *call, grpc_slice packed);
+/* For whoever has set `cancel` to NULL outside of the library's reports. */
+void rpc_release_if_over(struct rpc_call *call);
 /* The status for a refusal. */
 void rpc_refuse(struct rpc_call *call, const struct error *err);
 /* Asks for the client's next message. */
@@ -165,6 +169,32 @@ void rpc_read(struct rpc_call *call);
 void rpc_name(struct rpc_call *call, const char *request_id);
 /* The value of the client's metadata, or NULL; the caller's, from malloc(). */
 char *rpc_metadata(const struct rpc_call *call, const char *key);
+
+/* rpc_large.c: a tool's request, and its answer. */
+struct rpc_tool_request {
+    Polyagent__Agent__ToolCallRequest *message; /* owned */
+    json_t *parameters;                         /* owned; of that, with the session */
+};
+/* -1 with `err`; what is there all the same is to be released. */
+int rpc_tool_request_take(struct rpc_tool_request *request, const uint8_t *data, size_t size,
+                          struct error *err);
+void rpc_tool_request_fini(struct rpc_tool_request *request);
+struct rpc_tool_answer {
+    json_t *result;
+    Polyagent__Agent__StatusCode status;
+    int64_t took_ms;
+    bool streams; /* it is a stream's last update */
+    char tool[64], request_id[REQUEST_ID_BYTES];
+};
+/* -1: out of memory. */
+int rpc_tool_answer_pack(const struct rpc_tool_answer *answer, grpc_slice *packed);
+/* Whether it is large, and taken apart in a thread: then `begin` is called, or it is refused. */
+bool rpc_take_later(struct rpc_call *call, const uint8_t *data, size_t size,
+                    void (*begin)(struct rpc_call *call, struct rpc_tool_request *request,
+                                  void *context),
+                    void *context);
+/* Whether it is large, and packed and sent later; its result is taken over then. */
+bool rpc_pack_later(struct rpc_call *call, const struct rpc_tool_answer *answer);
 
 grpc_status_code rpc_status_of(enum pa_status status);
 

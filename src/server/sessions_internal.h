@@ -1,7 +1,8 @@
 /* What the files of sessions share:
  *
  *     sessions.c        what can be asked for; what is told
- *     sessions_work.c   what takes long, and is done in threads
+ *     sessions_work.c   what takes long with their files, and is done in threads
+ *     sessions_branch.c branches and checkpoints, likewise
  *     sessions_turn.c   turns
  *     sessions_share.c  what a tenant may have
  *     sessions_store.c  which there are, in memory and on disk

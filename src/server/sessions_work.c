@@ -1,7 +1,7 @@
 /* What takes long with sessions' files, and is done in threads. Each operation has a beginning in
  * the loop, a part in a thread that looks at nothing that changes meanwhile, and an end in the
  * loop, or something that undoes the beginning. */
-#include "server/sessions_internal.h"
+#include "server/sessions_op.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -12,40 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CHECKPOINTS = 32, MAX_FILE_BYTES = 32 << 20 };
+enum { MAX_FILE_BYTES = 32 << 20 };
 
-struct session_op {
-    struct work_job job;
-    struct sessions *all;
-    struct session *session; /* AT_WORK for it; NULL: none is, and it may end meanwhile */
-    char id[SESSION_ID_BYTES], folder[SESSION_PATH_BYTES], staging[SESSION_PATH_BYTES];
-    struct session_client client;
-    bool forgotten;
-    int (*act)(struct session_op *op, struct error *err); /* in the thread */
-    /* In the loop. NULL: there is no answer, or with `err`, it failed after all. */
-    json_t *(*end)(struct session_op *op, struct error *err);
-    void (*undo)(struct session_op *op);
-    json_t *files;        /* owned; to be put */
-    char *path;           /* owned; of the one file to be read or put */
-    struct buffer bytes;  /* owned; of that */
-    json_t *probe;        /* owned; parameters of a turn, to see whether one can be run */
-    struct config config; /* views */
-    struct tool_rules rules;
-    struct session **copies; /* owned; `count` */
-    unsigned count;
-    struct checkpoint *checkpoint;
-    bool is_new;          /* the session */
-    json_t *interpreter;  /* owned; in base64 */
-    struct module module; /* as which it was stored */
-    struct folder_put put;
-    struct used used; /* of the workspace */
-    json_t *answer;   /* owned */
-    int fd;           /* owned; the file; -1 */
-    int result;
-    struct error err;
-};
-
-static void release(struct session_op *op) {
+void op_release(struct session_op *op) {
     json_decref(op->files);
     json_decref(op->probe);
     json_decref(op->interpreter);
@@ -76,15 +45,15 @@ static void done(struct work_job *job) {
         op->client.done(op->client.context, answer, &op->err);
     else
         json_decref(answer);
-    release(op);
+    op_release(op);
 }
 
 void sessions_forget(struct session_op *op) {
     op->forgotten = true;
 }
 
-static struct session_op *make(struct session *session, const struct session_client *client,
-                               struct error *err) {
+struct session_op *op_make(struct session *session, const struct session_client *client,
+                           struct error *err) {
     struct session_op *op = calloc(1, sizeof *op);
     if (op == NULL) {
         error_set(err, PA_INTERNAL, "a session: out of memory");
@@ -101,10 +70,7 @@ static struct session_op *make(struct session *session, const struct session_cli
     return op;
 }
 
-/* Begins it; one that a session is AT_WORK for, where `session` is given. What the beginning has
- * done is undone on a failure. */
-static struct session_op *submit(struct session_op *op, struct session *session,
-                                 struct error *err) {
+struct session_op *op_submit(struct session_op *op, struct session *session, struct error *err) {
     op->session = session;
     if (session != NULL) {
         session->at = SESSION_AT_WORK;
@@ -112,15 +78,11 @@ static struct session_op *submit(struct session_op *op, struct session *session,
     }
     if (work_submit(op->all->work, &op->job, err) == 0) return op;
     if (op->undo != NULL) op->undo(op);
-    release(op);
+    op_release(op);
     return NULL;
 }
 
-static void undo_rest(struct session_op *op) {
-    session_rest(op->session);
-}
-
-static json_t *answered(json_t *answer, struct error *err) {
+json_t *op_answered(json_t *answer, struct error *err) {
     if (answer == NULL) error_set(err, PA_INTERNAL, "a session: out of memory");
     return answer;
 }
@@ -130,13 +92,6 @@ static uint64_t less(uint64_t most, uint64_t taken) {
 }
 
 /* ---- in threads */
-
-static int copy_folder(const struct sessions *all, const char *from, const char *to,
-                       struct error *err) {
-    _cleanup_(fd_closep) int in = sessions_open_folder(all, from, err);
-    _cleanup_(fd_closep) int out = in >= 0 ? sessions_open_folder(all, to, err) : -1;
-    return out >= 0 ? folder_copy(in, out, err) : -1;
-}
 
 static int look_at(struct session_op *op, struct error *err) {
     _cleanup_(fd_closep) int dir = sessions_open_folder(op->all, op->folder, err);
@@ -218,9 +173,9 @@ static json_t *end_put(struct session_op *op, struct error *err) {
     session->used.names += (uint64_t)op->put.names;
     if (session->at == SESSION_IDLE && !session->used.known) session->used = op->used;
     session_touch(session);
-    return answered(json_pack("{s:s, s:I}", "session_id", op->id, "files",
-                              (json_int_t)(op->path != NULL ? 1 : json_object_size(op->files))),
-                    err);
+    return op_answered(json_pack("{s:s, s:I}", "session_id", op->id, "files",
+                                 (json_int_t)(op->path != NULL ? 1 : json_object_size(op->files))),
+                       err);
 }
 
 struct session_op *work_put(struct session *session, json_t *files, const char *path,
@@ -228,7 +183,7 @@ struct session_op *work_put(struct session *session, json_t *files, const char *
                             struct error *err) {
     uint64_t size = path != NULL ? bytes->size : bytes_of(files);
     if (share_check(session->all, session->owner, size, err) != 0) return NULL;
-    struct session_op *op = make(session, client, err);
+    struct session_op *op = op_make(session, client, err);
     if (op == NULL) return NULL;
     take_files(op, session, files);
     op->act = act_put;
@@ -239,11 +194,11 @@ struct session_op *work_put(struct session *session, json_t *files, const char *
         *bytes = (struct buffer){.data = NULL};
         if (op->path == NULL) {
             error_set(err, PA_INTERNAL, "files: out of memory");
-            release(op);
+            op_release(op);
             return NULL;
         }
     }
-    return submit(op, NULL, err);
+    return op_submit(op, NULL, err);
 }
 
 static int act_get(struct session_op *op, struct error *err) {
@@ -278,15 +233,15 @@ static json_t *end_get(struct session_op *op, struct error *err) {
 
 struct session_op *work_get(struct session *session, const char *path,
                             const struct session_client *client, struct error *err) {
-    struct session_op *op = make(session, client, err);
+    struct session_op *op = op_make(session, client, err);
     if (op == NULL) return NULL;
     op->act = act_get;
     op->end = end_get;
     op->path = path != NULL ? strdup(path) : NULL;
     session_touch(session);
-    if (path == NULL || op->path != NULL) return submit(op, NULL, err);
+    if (path == NULL || op->path != NULL) return op_submit(op, NULL, err);
     error_set(err, PA_INTERNAL, "path: out of memory");
-    release(op);
+    op_release(op);
     return NULL;
 }
 
@@ -307,12 +262,12 @@ static void undo_look(struct session_op *op) {
 void work_look(struct session *session) {
     static const struct session_client nobody = {.done = NULL};
     struct error err = {0};
-    struct session_op *op = make(session, &nobody, &err);
+    struct session_op *op = op_make(session, &nobody, &err);
     if (op == NULL) return; /* it is counted before the next turn */
     op->act = look_at;
     op->end = end_look;
     op->undo = undo_look;
-    session->look = submit(op, NULL, &err);
+    session->look = op_submit(op, NULL, &err);
 }
 
 /* ---- new sessions, and turns */
@@ -355,7 +310,7 @@ static json_t *end_open(struct session_op *op, struct error *err) {
     }
     session->used = op->used;
     session->at = SESSION_IDLE;
-    json_t *answer = answered(session_describe(session), err);
+    json_t *answer = op_answered(session_describe(session), err);
     session_rest(session);
     return answer;
 }
@@ -391,7 +346,7 @@ struct session_op *work_open(struct sessions *all, const char *owner, const stru
                              struct error *err) {
     if (share_make_room(all, owner, 1, NULL, err) != 0) return NULL;
     struct session *session = session_make(all, owner, tool, NULL, err);
-    struct session_op *op = session != NULL ? make(session, client, err) : NULL;
+    struct session_op *op = session != NULL ? op_make(session, client, err) : NULL;
     if (op == NULL) {
         if (session != NULL) session_end(session, NULL);
         return NULL;
@@ -408,206 +363,23 @@ struct session_op *work_open(struct sessions *all, const char *owner, const stru
     if (op->probe == NULL || json_object_set_new(op->probe, "code", json_string("")) != 0)
         error_set(err, PA_INTERNAL, "a session: out of memory");
     else if (take_parameters(op, session, parameters, err) == 0)
-        return submit(op, session, err);
+        return op_submit(op, session, err);
     session_end(session, NULL);
-    release(op);
+    op_release(op);
     return NULL;
 }
 
 struct session_op *work_enter(struct session *session, json_t *parameters, json_t *files,
                               const struct session_client *client, struct error *err) {
-    struct session_op *op = make(session, client, err);
+    struct session_op *op = op_make(session, client, err);
     if (op == NULL) return NULL;
     take_files(op, session, files);
     op->act = act_open;
     op->end = end_enter;
     op->undo = undo_open;
     if (parameters != NULL && take_parameters(op, session, parameters, err) != 0) {
-        release(op);
+        op_release(op);
         return NULL;
     }
-    return submit(op, session, err);
-}
-
-/* ---- branches */
-
-static int act_fork(struct session_op *op, struct error *err) {
-    const struct session *session = op->session;
-    char from[SESSION_PATH_BYTES], to[SESSION_PATH_BYTES];
-    if (op->checkpoint != NULL)
-        checkpoint_folder(session, op->checkpoint, from);
-    else
-        session_folder(session, "", from);
-    for (unsigned i = 0; i < op->count; i++) {
-        session_folder(op->copies[i], "", to);
-        if (session_make_folders(op->copies[i], err) != 0 ||
-            copy_folder(op->all, from, to, err) != 0 ||
-            session_save(op->copies[i], session->module != NULL ? session->module->digest : NULL,
-                         err) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* All or none. */
-static void undo_fork(struct session_op *op) {
-    for (unsigned i = 0; i < op->count; i++) {
-        session_rest(op->copies[i]);
-        session_end(op->copies[i], NULL);
-    }
-    session_rest(op->session);
-}
-
-static json_t *end_fork(struct session_op *op, struct error *err) {
-    json_t *list = json_array();
-    if (op->forgotten) {
-        undo_fork(op);
-        json_decref(list);
-        return NULL;
-    }
-    for (unsigned i = 0; i < op->count; i++) {
-        op->copies[i]->at = SESSION_IDLE;
-        (void)json_array_append_new(list, session_describe(op->copies[i]));
-    }
-    for (unsigned i = 0; i < op->count; i++) {
-        session_rest(op->copies[i]);
-    }
-    session_touch(op->session);
-    session_rest(op->session);
-    return answered(json_pack("{s:o}", "sessions", list), err);
-}
-
-static struct session *branch(struct session *session, const struct checkpoint *checkpoint,
-                              struct error *err) {
-    struct session *copy = session_make(session->all, session->owner, session->tool, session, err);
-    if (copy == NULL) return NULL;
-    copy->at = SESSION_AT_WORK;
-    copy->parameters = json_incref(session->parameters);
-    copy->state = state_ref(checkpoint != NULL ? checkpoint->state : session->state);
-    copy->turns = checkpoint != NULL ? checkpoint->turns : session->turns;
-    copy->used = checkpoint != NULL ? checkpoint->used : session->used;
-    copy->memory_bytes = session->memory_bytes;
-    copy->restored = session->restored;
-    copy->module = session->module;
-    if (copy->module != NULL) copy->module->references++;
-    return copy;
-}
-
-struct session_op *work_fork(struct session *session, struct checkpoint *checkpoint, unsigned count,
-                             const struct session_client *client, struct error *err) {
-    uint64_t bytes = checkpoint != NULL ? checkpoint->used.bytes : session->used.bytes, all_bytes;
-    if (__builtin_mul_overflow(bytes, count, &all_bytes)) all_bytes = UINT64_MAX;
-    if (share_make_room(session->all, session->owner, count, session, err) != 0 ||
-        share_check(session->all, session->owner, all_bytes, err) != 0)
-        return NULL;
-    struct session_op *op = make(session, client, err);
-    if (op == NULL) return NULL;
-    op->act = act_fork;
-    op->end = end_fork;
-    op->undo = undo_fork;
-    op->checkpoint = checkpoint;
-    op->session = session;
-    op->copies = calloc(count, sizeof(struct session *));
-    bool whole = op->copies != NULL;
-    if (!whole) error_set(err, PA_INTERNAL, "a session: out of memory");
-    for (; whole && op->count < count; op->count += whole) {
-        op->copies[op->count] = branch(session, checkpoint, err);
-        whole = op->copies[op->count] != NULL;
-    }
-    if (whole) return submit(op, session, err);
-    undo_fork(op);
-    release(op);
-    return NULL;
-}
-
-/* ---- checkpoints */
-
-static int act_checkpoint(struct session_op *op, struct error *err) {
-    char to[SESSION_PATH_BYTES];
-    checkpoint_folder(op->session, op->checkpoint, to);
-    if (mkdirat(op->all->dir_fd, to, 0700) != 0)
-        return error_set_errno(err, PA_INTERNAL, errno, "make %s/%s", op->all->dir, to);
-    return copy_folder(op->all, op->folder, to, err);
-}
-
-static void undo_checkpoint(struct session_op *op) {
-    checkpoint_free(op->session, op->checkpoint, true);
-    session_rest(op->session);
-}
-
-static json_t *end_checkpoint(struct session_op *op, struct error *err) {
-    struct session *session = op->session;
-    checkpoint_add(session, op->checkpoint);
-    json_t *answer = json_pack("{s:s, s:s, s:I}", "session_id", session->id, "checkpoint_id",
-                               op->checkpoint->id, "turns", (json_int_t)op->checkpoint->turns);
-    session_touch(session);
-    session_rest(session);
-    return answered(answer, err);
-}
-
-struct session_op *work_checkpoint(struct session *session, const struct session_client *client,
-                                   struct error *err) {
-    if (session->checkpoint_count >= MAX_CHECKPOINTS) {
-        error_set(err, PA_INVALID_ARGUMENT,
-                  "session_id: the session %s has %d checkpoints, which is the most there can be",
-                  session->id, MAX_CHECKPOINTS);
-        return NULL;
-    }
-    if (share_check(session->all, session->owner, session->used.bytes, err) != 0) return NULL;
-    struct session_op *op = make(session, client, err);
-    if (op == NULL) return NULL;
-    op->checkpoint = checkpoint_make(session, err);
-    if (op->checkpoint == NULL) {
-        release(op);
-        return NULL;
-    }
-    op->checkpoint->used = session->used;
-    op->act = act_checkpoint;
-    op->end = end_checkpoint;
-    op->undo = undo_checkpoint;
-    session->reserved_bytes = session->used.bytes;
-    return submit(op, session, err);
-}
-
-/* The copy comes first, as it may fail; the folder itself stays, as workers have it mounted. */
-static int act_rollback(struct session_op *op, struct error *err) {
-    char from[SESSION_PATH_BYTES], copy[SESSION_PATH_BYTES];
-    checkpoint_folder(op->session, op->checkpoint, from);
-    _cleanup_(fd_closep) int in = session_staging(op->session, "new", copy, err);
-    if (in < 0) return -1;
-    int result = copy_folder(op->all, from, copy, err);
-    _cleanup_(fd_closep) int out =
-        result == 0 ? sessions_open_folder(op->all, op->folder, err) : -1;
-    if (out >= 0) folder_empty(op->all->dir_fd, op->folder);
-    if (result == 0) result = out >= 0 ? folder_move(in, out, err) : -1;
-    folder_remove(op->all->dir_fd, copy);
-    return result;
-}
-
-static json_t *end_rollback(struct session_op *op, struct error *err) {
-    struct session *session = op->session;
-    struct state *former = session->state;
-    session->state = state_ref(op->checkpoint->state);
-    state_unref(op->all, former);
-    session->turns = op->checkpoint->turns;
-    session->used = op->checkpoint->used;
-    session->moved = true;
-    session_touch(session);
-    session->at = SESSION_IDLE;
-    json_t *answer = session_describe(session);
-    session_rest(session);
-    return answered(answer, err);
-}
-
-struct session_op *work_rollback(struct session *session, struct checkpoint *checkpoint,
-                                 const struct session_client *client, struct error *err) {
-    if (share_check(session->all, session->owner, checkpoint->used.bytes, err) != 0) return NULL;
-    struct session_op *op = make(session, client, err);
-    if (op == NULL) return NULL;
-    op->checkpoint = checkpoint;
-    op->act = act_rollback;
-    op->end = end_rollback;
-    op->undo = undo_rest;
-    session->reserved_bytes = checkpoint->used.bytes;
-    return submit(op, session, err);
+    return op_submit(op, session, err);
 }

@@ -64,6 +64,22 @@ def output(response):
     return json_format.MessageToDict(response.output)
 
 
+def test_large_messages(server, channel):
+    """They are taken apart and put together in threads, and are what they were; who leaves meanwhile costs nothing."""
+    text = "ä\n\"" * 200000
+    answer = python(channel, "import sys\ntext = sys.stdin.read()\nprint(text, end='')", stdin=text, output_limit_bytes=4 << 20)
+    assert (answer.status, output(answer)["stdout"]) == (pb.STATUS_CODE_OK, text)
+    request = call("python_wasi_runner", {"code": "open('/output/t.txt', 'w').write(input())", "stdin": "x" * 2000000})
+    last = list(stub(channel, "StreamExecuteTool", streams=True)(request, timeout=60))[-1]
+    assert base64.b64decode(json_format.MessageToDict(last.result.output)["artifacts"][0]["bytes_base64"]) == b"x" * 2000000
+    with pytest.raises(grpc.RpcError) as error:
+        python(channel, "1", nonsense=["x" * 1000] * 1000)
+    assert error.value.code() == CODES.INVALID_ARGUMENT and "nonsense" in error.value.details()
+    for _ in range(20):
+        stub(channel, "ExecuteTool").future(request).cancel()
+    assert python(channel, "print(1)").status == pb.STATUS_CODE_OK
+
+
 def python(channel, code, timeout=60, **parameters):
     return stub(channel, "ExecuteTool")(call("python_wasi_runner", {"code": code, **parameters}), timeout=timeout)
 

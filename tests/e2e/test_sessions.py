@@ -1,11 +1,13 @@
 """Promise: a session keeps variables, imports and files from turn to turn, branches and goes back; how a turn ends, and whether
 the state survived, is said plainly; nobody else gets at it; and files outlive the server."""
+import base64
 import hashlib
 import http.client
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -730,3 +732,96 @@ def test_a_full_disk_costs_no_file_that_was_acknowledged(small_disk, tmp_path_fa
         assert session.api.raw("PUT", path + "keep.txt", b"replaced " * 50)[0] == 200
     finally:
         server.stop()
+
+
+@pytest.fixture
+def two_tenants(tmp_path):
+    """A server with tokens of two; who asks, and the server."""
+    tokens, config = tmp_path / "tokens", tmp_path / "config.yaml"
+    tokens.write_text("".join(f"{name}:{hashlib.sha256(name.encode()).hexdigest()}\n" for name in ("first", "second")))
+    servers = []
+
+    def start(text):
+        config.write_text(f"server: {{auth: {{tokens_file: '{tokens}'}}}}\n{text}")
+        servers.append(Server(tmp_path, "--config", str(config), http=True))
+        return Api(servers[0], "first"), Api(servers[0], "second")
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def test_room_is_made_among_ones_own_sessions(two_tenants):
+    first, second = two_tenants("sessions: {max: 8}\ntenants: {second: {sessions: 3}}\n")
+    theirs = first.open(files={"precious.txt": "x"})
+    mine = [second.open() for _ in range(5)]
+    assert [s["session_id"] for s in second("GET", "/sessions")["sessions"]] == [s.id for s in mine[2:]]
+    assert "sessions.max_tenant" in mine[0].run("1", 404)["error"]["message"]
+    assert first.raw("GET", f"/sessions/{theirs.id}/files/precious.txt") == (200, b"x")
+    others = [first.open() for _ in range(3)]  # a quarter of 8 is hers: the oldest went
+    assert [s["session_id"] for s in first("GET", "/sessions")["sessions"]] == [s.id for s in others[1:]]
+    assert "more than the 3 that you may have" in mine[4]("fork", 400, count=4)["error"]["message"]
+    branches = mine[4]("fork", count=2)["sessions"]
+    assert len(branches) == 2 and len(second("GET", "/sessions")["sessions"]) == 3 and mine[4].value("1") == "1"
+
+
+def test_what_a_tenant_stores_is_bounded(two_tenants):
+    first, second = two_tenants("sessions: {max_bytes: 10000000}\ntenants: {second: {stored_bytes: 1000000}}\n")
+    session = second.open()
+    path = f"/sessions/{session.id}/files/"
+    assert second.raw("PUT", path + "a", b"x" * 400000)[0] == 200
+    status, answer = second.raw("PUT", path + "b", b"x" * 700000)
+    assert status == 429 and b"sessions.tenant_bytes" in answer
+    assert "sessions.tenant_bytes" in session("fork", 429, count=2)["error"]["message"]
+    point = session("checkpoint")["checkpoint_id"]
+    assert "sessions.tenant_bytes" in session("checkpoint", 429)["error"]["message"]
+    full = session.run("open('c', 'wb', 0).write(b'x' * 500000)")
+    assert full["exit_code"] == 1 and "Quota exceeded" in full["stderr"], full
+    assert session.value("import os\nos.truncate('a', 0)\nopen('c', 'wb', 0).write(b'x' * 500000)") == "500000"
+    assert "sessions.tenant_bytes" in session("rollback", 429, checkpoint_id=point)["error"]["message"]
+    assert first.raw("PUT", f"/sessions/{first.open().id}/files/a", b"x" * 2000000)[0] == 200
+
+
+def test_an_interpreter_that_is_handed_over_is_stored_once(server, api):
+    folder = pathlib.Path(server.env["POLYAGENT_SESSIONS_DIR"])
+    wasm = (pathlib.Path(__file__).parents[2] / "build/interpreters/quickjs.wasm").read_bytes()
+    encoded = base64.b64encode(wasm).decode()
+    sessions = [api.open(language="javascript", interpreter_wasm_base64=encoded) for _ in range(3)]
+    (stored,) = (folder / "interpreters").iterdir()
+    assert stored.name == hashlib.sha256(wasm).hexdigest() and stored.read_bytes() == wasm and stored.stat().st_mode & 0o777 == 0o600
+    assert all(path.stat().st_size < 2000 for path in folder.glob("*/*.json"))
+    branch = Session(api, sessions[0]("fork")["sessions"][0]["session_id"])
+    assert branch.value("20 + 1") == "21" and sessions[1].value("6 * 7") == "42"
+    for session in [*sessions, branch]:
+        assert stored.exists()
+        session.close()
+    assert becomes(stored.exists, False) is False
+    refused = api("POST", "/sessions", {"language": "javascript", "interpreter_wasm_base64": "!"}, 400)
+    assert "not base64" in refused["error"]["message"] and list((folder / "interpreters").iterdir()) == []
+
+
+def test_who_hangs_up_leaves_no_session_behind(server, api):
+    """What is being made when its client goes away is nobody's."""
+    session = api.open(files={f"f{i}": "x" * 1000 for i in range(500)})
+    for path, body in (("/sessions", {"files": {f"f{i}": "x" * 1000 for i in range(1000)}}), (f"/sessions/{session.id}/fork", {"count": 20})):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            text = json.dumps(body).encode()
+            connection.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (path.encode(), len(text), text))
+        assert becomes(lambda: [s["session_id"] for s in api("GET", "/sessions")["sessions"]], [session.id]) == [session.id]
+    assert becomes(session.state, "fresh") == "fresh"
+
+
+def test_large_requests_and_answers(api, session):
+    """They are read and written in threads, and are what they were."""
+    text = "ä\n\"" * 200000
+    answer = session.run(f"import sys\ntext = sys.stdin.read()\nopen('/output/t.txt', 'w').write(text)\nlen(text)", stdin=text)
+    assert answer["result"] == str(len(text))
+    assert base64.b64decode(answer["artifacts"][0]["bytes_base64"]).decode() == text
+    assert session("run", code="print(text, end='')", output_limit_bytes=4 << 20)["stdout"] == text
+    status, events = api.raw("POST", f"/sessions/{session.id}/run", json.dumps({"code": f"#{text!a}\nopen('/output/t.txt', 'w').write(text)"}), Accept="text/event-stream")
+    assert status == 200 and events.endswith(b"\n\n")
+    last = json.loads(events.decode().split("event: result\ndata: ")[1])
+    assert base64.b64decode(last["artifacts"][0]["bytes_base64"]).decode() == text
+    for body in (b"[" * (1 << 20), b'{"code": "' + b"\\n" * (1 << 19), b'{"a": [' + b"1," * 300000 + b"1]}"):
+        status, answer = api.raw("POST", f"/sessions/{session.id}/run", body)
+        assert status == 400 and json.loads(answer)["status"] == "INVALID_ARGUMENT"

@@ -1,0 +1,50 @@
+/* An operation on sessions' files: what sessions_work.c and sessions_branch.c share. It has a
+ * beginning in the loop, a part in a thread that looks at nothing that changes meanwhile, and an
+ * end in the loop, or something that undoes the beginning. */
+#ifndef PA_SERVER_SESSIONS_OP_H
+#define PA_SERVER_SESSIONS_OP_H
+
+#include "server/sessions_internal.h"
+
+struct session_op {
+    struct work_job job;
+    struct sessions *all;
+    struct session *session; /* AT_WORK for it; NULL: none is, and it may end meanwhile */
+    char id[SESSION_ID_BYTES], folder[SESSION_PATH_BYTES], staging[SESSION_PATH_BYTES];
+    struct session_client client;
+    bool forgotten;
+    int (*act)(struct session_op *op, struct error *err); /* in the thread */
+    /* In the loop. NULL: there is no answer, or with `err`, it failed after all. */
+    json_t *(*end)(struct session_op *op, struct error *err);
+    void (*undo)(struct session_op *op);
+    json_t *files;        /* owned; to be put */
+    char *path;           /* owned; of the one file to be read or put */
+    struct buffer bytes;  /* owned; of that */
+    json_t *probe;        /* owned; parameters of a turn, to see whether one can be run */
+    struct config config; /* views */
+    struct tool_rules rules;
+    struct session **copies; /* owned; `count` */
+    unsigned count;
+    struct checkpoint *checkpoint;
+    bool is_new;          /* the session */
+    json_t *interpreter;  /* owned; in base64 */
+    struct module module; /* as which it was stored */
+    struct folder_put put;
+    struct used used; /* of the workspace */
+    json_t *answer;   /* owned */
+    int fd;           /* owned; the file; -1 */
+    int result;
+    struct error err;
+};
+
+/* NULL with `err`. */
+struct session_op *op_make(struct session *session, const struct session_client *client,
+                           struct error *err);
+/* Begins it; one that a session is AT_WORK for, where `session` is given. NULL with `err`: what the
+ * beginning has done is undone, and the operation is no more. */
+struct session_op *op_submit(struct session_op *op, struct session *session, struct error *err);
+void op_release(struct session_op *op);
+/* For the end: says so where there is no memory for the answer. */
+json_t *op_answered(json_t *answer, struct error *err);
+
+#endif
