@@ -93,7 +93,9 @@ int namespaces_enter(uint32_t enabled, uint32_t *in_force, bool *many_ids, struc
     return 0;
 }
 
-int namespaces_empty_root(struct error *err) {
+/* In a plain chroot the root is no mount, which pivot_root(2) wants; nor can it be made one without
+ * the host's mounts being told of it: it fails there. */
+int namespaces_empty_root(void) {
     static const char place[] = "/tmp"; /* any directory does: it is hidden in our namespace only */
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
@@ -101,7 +103,7 @@ int namespaces_empty_root(struct error *err) {
         chdir(place) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 ||
         umount2(".", MNT_DETACH) != 0 || chdir("/") != 0 ||
         mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) != 0) {
-        return error_set_errno(err, PA_INTERNAL, errno, "empty the root directory");
+        return -errno;
     }
     return 0;
 }

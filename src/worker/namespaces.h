@@ -17,7 +17,8 @@ enum { NAMESPACE_FIRST_UID = 1879048192, NAMESPACE_UIDS = 65536 };
  * left in a state that must not be used. */
 int namespaces_enter(uint32_t enabled, uint32_t *in_force, bool *many_ids, struct error *err);
 
-/* Puts an empty, read-only directory in the place of the root; needs the mount namespace. */
-int namespaces_empty_root(struct error *err);
+/* Puts an empty, read-only directory in the place of the root; needs the mount namespace. 0 or a
+ * negative errno: then the root may be what it was. */
+int namespaces_empty_root(void);
 
 #endif

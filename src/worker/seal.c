@@ -65,7 +65,11 @@ static int drop_all_capabilities(void) {
 int seal_zygote(struct seal *seal, struct error *err) {
     uint32_t entered = 0;
     if (namespaces_enter(seal->enabled, &entered, &seal->many_ids, err) != 0) return -1;
-    if (entered & LAYER_MOUNT_NS && namespaces_empty_root(err) != 0) return -1;
+    /* Where there is no empty root to have, the layer is not in force. */
+    if (entered & LAYER_MOUNT_NS && namespaces_empty_root() != 0) {
+        entered &= ~(uint32_t)LAYER_MOUNT_NS;
+        if (chdir("/") != 0) return error_set_errno(err, PA_INTERNAL, errno, "go to the root");
+    }
     seal->in_force |= entered;
     /* Bounding set first, while there is a capability for it: an exec could regain nothing then. */
     if (seal->enabled & LAYER_NO_CAPABILITIES) {

@@ -6,7 +6,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
+import stat
 import subprocess
 
 import pytest
@@ -248,3 +250,28 @@ def test_an_ordinary_user_is_sealed_too(tmp_path):
     layers = json.loads(done.stderr)["isolation"]
     assert {"user_namespace", "mount_namespace", "pid_namespace", "net_namespace", "no_capabilities",
             "landlock", "seccomp", "rlimits"} <= set(layers)
+
+
+def test_in_a_plain_chroot_it_runs_and_says_what_is_lacking(tmp_path):
+    """No user or mount namespace can be had there: neither is claimed, and the required layers stand."""
+    if os.geteuid() != 0 or "asan" in str(BUILD):
+        pytest.skip("needs root, and libraries that are easily copied")
+    programs = [POLYAGENT, POLYAGENT.parent / "polyagent-worker"]
+    listed = subprocess.run(["ldd", *programs], capture_output=True, text=True).stdout
+    for name in {*re.findall(r"(/\S+\.so\S*)", listed)}:
+        (tmp_path / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, tmp_path / name[1:])
+    for file in [*programs, HERE.parents[1] / "docs/assets/hello-wasi.wat"]:
+        shutil.copy(file, tmp_path)
+    for folder in ("tmp", "proc", "dev", "root"):
+        (tmp_path / folder).mkdir()
+    os.mknod(tmp_path / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    subprocess.run(["mount", "-t", "proc", "proc", tmp_path / "proc"], check=True)
+    try:
+        done = subprocess.run(["chroot", tmp_path, "/polyagent", "run", "--local", "--stats=json", "/hello-wasi.wat"],
+                              env={"HOME": "/root"}, capture_output=True, text=True)
+    finally:
+        subprocess.run(["umount", tmp_path / "proc"], check=True)
+    assert done.stdout == "Hello from WASI!\n", done.stderr
+    layers = set(json.loads(done.stderr.splitlines()[-1])["isolation"])
+    assert {"landlock", "seccomp", "rlimits", "no_new_privs"} <= layers and not layers & {"user_namespace", "mount_namespace"}
