@@ -16,6 +16,7 @@ complete -c polyagent -n '__fish_seen_subcommand_from ruby' -l ruby -r
 complete -c polyagent -n '__fish_seen_subcommand_from python repl' -l packages -r
 complete -c polyagent -n '__fish_seen_subcommand_from repl' -l timeout -r
 complete -c polyagent -n '__fish_seen_subcommand_from repl' -l local
+complete -c polyagent -n '__fish_seen_subcommand_from repl' -l raw
 complete -c polyagent -n '__fish_seen_subcommand_from interpreter' -xa 'list add remove warm'
 complete -c polyagent -n '__fish_seen_subcommand_from interpreter' -l json
 complete -c polyagent -n '__fish_seen_subcommand_from repl interpreter' -l language -xa 'python javascript ruby'

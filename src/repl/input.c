@@ -1,30 +1,81 @@
 #include "repl/input.h"
 
+#include "repl/ahead.h"
+
 #include <ctype.h>
 #include <editline/readline.h>
-#include <setjmp.h>
+#include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static sigjmp_buf back;
+/* Of the line that is being read: signals come only while it is waited for more. */
+static struct {
+    volatile sig_atomic_t arrived; /* a signal's number */
+    sigset_t during;               /* blocked then */
+    bool ended;                    /* nothing more will come */
+} reading;
 
 static void on_signal(int number) {
-    siglongjmp(back, number);
+    reading.arrived = number;
 }
 
-static char *from_file(void) {
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t length = getline(&line, &room, stdin);
-    if (length < 0) {
-        free(line);
-        return NULL;
+/* False: nothing more will come, or a signal did. */
+static bool wait_for_more(void) {
+    while (!reading.ended) {
+        int result = ahead_fill(&reading.during);
+        if (result > 0) return true;
+        if (result == -EINTR && reading.arrived == 0) continue;
+        if (result == -EINTR) return false;
+        reading.ended = true;
     }
-    if (length > 0 && line[length - 1] == '\n') line[length - 1] = 0;
+    return false;
+}
+
+/* For libedit, which takes wide characters. */
+static int next_character(FILE *file) {
+    int code;
+    (void)file;
+    while ((code = ahead_character(reading.ended)) < 0) {
+        if (!wait_for_more() && (reading.arrived != 0 || ahead_is_empty())) return -1;
+    }
+    return code;
+}
+
+static char *plain_line(void) {
+    struct buffer line = {0};
+    while (!ahead_line(&line)) {
+        if (wait_for_more()) continue;
+        if (reading.arrived != 0 || !ahead_rest(&line)) return NULL;
+        break;
+    }
+    if (line.data[line.size - 1] == '\n') line.data[line.size - 1] = 0;
+    return (char *)line.data;
+}
+
+/* Pastes come with marks around them, while the prompt is there. */
+static void mark_pastes(bool on) {
+    const char *kind = getenv("TERM");
+    if (kind == NULL || strcmp(kind, "dumb") == 0 || !isatty(STDOUT_FILENO)) return;
+    (void)printf("\x1b[?2004%c", on ? 'h' : 'l');
+    (void)fflush(stdout);
+}
+
+static char *edited_line(const char *prompt) {
+    mark_pastes(true);
+    char *line = readline(prompt);
+    mark_pastes(false);
     return line;
+}
+
+void input_init(void) {
+    (void)setlocale(LC_CTYPE, "");
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0) (void)setlocale(LC_CTYPE, "C.UTF-8");
+    rl_getc_function = next_character;
 }
 
 char *input_line(const char *prompt, bool *left) {
@@ -32,29 +83,33 @@ char *input_line(const char *prompt, bool *left) {
     enum { COUNT = sizeof numbers / sizeof *numbers };
     const struct sigaction action = {.sa_handler = on_signal};
     struct sigaction former[COUNT];
-    sigset_t set;
     const bool terminal = isatty(STDIN_FILENO);
-    char *volatile line = NULL;
-    (void)sigemptyset(&set);
+    reading.arrived = 0;
+    (void)sigprocmask(SIG_BLOCK, NULL, &reading.during); /* the loop's are blocked */
     for (int i = 0; i < COUNT; i++) {
         (void)sigaction(numbers[i], &action, &former[i]);
-        if (terminal || numbers[i] != SIGINT) (void)sigaddset(&set, numbers[i]);
+        if (terminal || numbers[i] != SIGINT) (void)sigdelset(&reading.during, numbers[i]);
     }
-    int number = sigsetjmp(back, 1);
-    if (number == 0) {
-        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
-        line = terminal ? readline(prompt) : from_file();
-    }
-    (void)sigprocmask(SIG_BLOCK, &set, NULL); /* the loop's, while a turn runs */
+    char *line = terminal ? edited_line(prompt) : plain_line();
     for (int i = 0; i < COUNT; i++)
         (void)sigaction(numbers[i], &former[i], NULL);
-    *left = number != 0 && number != SIGINT;
-    if (number == SIGINT) {
+    *left = reading.arrived != 0 && reading.arrived != SIGINT;
+    if (reading.arrived == SIGINT) {
         (void)printf("\n");
+        (void)ahead_drop(); /* the terminal has dropped what it had, too */
+        free(line);
         line = strdup("");
     }
     if (terminal && line != NULL && line[strspn(line, " \t")] != 0) (void)add_history(line);
     return line;
+}
+
+bool input_goes_on(void) {
+    while (ahead_in_paste() && wait_for_more()) {
+    }
+    while (ahead_fill(NULL) > 0) {
+    }
+    return ahead_is_indented();
 }
 
 /* The end of a text in quotes that begins at `at`; NULL: it goes on. */

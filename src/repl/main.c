@@ -5,7 +5,10 @@
 #include "base/json_text.h"
 #include "cli/host.h"
 #include "config/state.h"
+#include "repl/ahead.h"
+#include "repl/feed.h"
 #include "repl/input.h"
+#include "repl/say.h"
 #include "server/service.h"
 #include "tools/base64.h"
 #include "tools/interpreter.h"
@@ -31,7 +34,9 @@ static const char help[] =
     "  --language NAME      python (the default), javascript or ruby\n"
     "  --packages A,B       an interpreter that has these, such as numpy\n"
     "  --timeout SECONDS    of each input, default 300\n"
-    "  --local              do not use a running polyagent serve\n\n"
+    "  --local              do not use a running polyagent serve\n"
+    "  --raw                the terminal gets all control sequences, not only colours\n\n"
+    "From a pipe or a file, the exit code is that of the last input: 1 after an exception.\n"
     "Lines that begin with a colon are for polyagent itself; :help lists them.\n\n"
     "Examples:\n"
     "  polyagent repl\n"
@@ -56,9 +61,11 @@ struct repl {
     char session[SESSION_ID_BYTES];
     uint64_t timeout_ms;
     json_t *result; /* owned; of the call that has ended */
-    bool done, quiet;
-    bool left; /* a signal ends it */
-    sd_event_source *input;
+    bool done;
+    bool left;        /* a signal ends it */
+    bool interrupted; /* Ctrl-C, in the turn under way */
+    int code;         /* of the last turn */
+    struct feed feed;
 };
 static struct repl repl; /* libedit's callbacks have no context */
 
@@ -71,7 +78,7 @@ static int fail(const char *what, const char *why) {
 
 static void on_output(void *context, int stream, const void *data, size_t size) {
     (void)context;
-    (void)fd_write_all(stream == 0 ? STDOUT_FILENO : STDERR_FILENO, data, size);
+    say(stream, data, size, false);
 }
 
 static void on_done(void *context, enum pa_status status, json_t *result) {
@@ -122,7 +129,7 @@ static void on_answer(void *context, json_t *answer, struct error *err) {
 }
 
 /* An affair of the session; the loop runs meanwhile where it takes long. NULL after an error
- * message, unless `quiet`. */
+ * message. */
 static json_t *ask(const char *tool, json_t *parameters) {
     static struct asked asked; /* told even after the loop has failed */
     struct session_op *op;
@@ -141,7 +148,7 @@ static json_t *ask(const char *tool, json_t *parameters) {
             err = asked.err;
         answer = asked.done ? asked.answer : NULL;
     }
-    if (answer == NULL && !repl.quiet) (void)fprintf(stderr, "%s\n", err.text);
+    if (answer == NULL) (void)fprintf(stderr, "%s\n", err.text);
     return answer;
 }
 
@@ -152,6 +159,7 @@ static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *
     (void)source;
     (void)info;
     (void)context;
+    repl.interrupted = true;
     json_decref(ask("session_interrupt", for_session()));
     return 0;
 }
@@ -161,25 +169,6 @@ static int on_end_signal(sd_event_source *source, const struct signalfd_siginfo 
                          void *context) {
     repl.left = true;
     return on_interrupt(source, info, context);
-}
-
-static int on_input(sd_event_source *source, int fd, uint32_t events, void *context) {
-    char text[4096];
-    (void)events;
-    (void)context;
-    ssize_t got = read(fd, text, sizeof text);
-    if (got < 0) return 0;
-    json_t *parameters = for_session();
-    json_t *data = json_stringn(text, (size_t)got);
-    if (data != NULL) (void)json_object_set_new(parameters, "data", data);
-    if (got == 0) {
-        (void)json_object_set_new(parameters, "eof", json_true());
-        (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    }
-    repl.quiet = true; /* the turn may be over */
-    json_decref(ask("session_input", parameters));
-    repl.quiet = false;
-    return 0;
 }
 
 static void show_artifact(const json_t *artifact) {
@@ -202,7 +191,10 @@ static void show(const json_t *result) {
     const json_t *list = json_object_get(result, "artifacts");
     size_t index;
     json_t *artifact;
-    if (text != NULL) (void)printf("%s\n", text);
+    if (text != NULL) {
+        say(0, text, strlen(text), false);
+        say(0, "\n", 1, true);
+    }
     json_array_foreach((json_t *)(uintptr_t)list, index, artifact) show_artifact(artifact);
     (void)fflush(stdout);
     if (json_is_true(json_object_get(result, "interrupted")))
@@ -221,12 +213,19 @@ static void run_turn(const char *code) {
         (void)fprintf(stderr, "the input is no UTF-8\n");
         return;
     }
-    bool from_terminal = isatty(STDIN_FILENO);
-    if (from_terminal) (void)sd_event_source_set_enabled(repl.input, SD_EVENT_ON);
+    repl.interrupted = false;
+    feed_start(&repl.feed, repl.caller.name, repl.session);
     json_t *result = call(repl.runner->name, parameters, true);
-    if (from_terminal) (void)sd_event_source_set_enabled(repl.input, SD_EVENT_OFF);
+    feed_stop(&repl.feed);
+    for (int i = 0; i < 2; i++)
+        say(i, NULL, 0, true);
+    repl.code = (int)json_integer_value(json_object_get(result, "exit_code"));
+    if (result == NULL || json_is_object(json_object_get(result, "error"))) repl.code = FAILURE;
     if (result != NULL) show(result);
     json_decref(result);
+    unsigned lines = repl.interrupted ? ahead_drop() : 0;
+    if (lines > 0)
+        (void)fprintf(stderr, "typed ahead and dropped: %u line%s\n", lines, lines > 1 ? "s" : "");
 }
 
 /* ---- Completion of names: the session itself is asked. */
@@ -454,7 +453,8 @@ static char *read_input(void) {
             buffer_fini(&text);
             return NULL;
         }
-        bool ended = line == NULL || (text.size > 0 && line[strspn(line, " \t")] == 0);
+        bool empty = line != NULL && text.size > 0 && line[strspn(line, " \t")] == 0;
+        bool ended = line == NULL || (empty && !input_goes_on());
         if (line != NULL &&
             (buffer_append(&text, line, strlen(line)) != 0 || buffer_append(&text, "\n", 1) != 0))
             ended = true;
@@ -523,13 +523,10 @@ static int prepare_loop(void) {
         (void)sigaddset(&set, ends[i]);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     sd_event *event = repl.service.event;
-    int result = sd_event_add_signal(event, NULL, SIGINT, on_interrupt, NULL);
+    int result = feed_open(&repl.feed, event, repl.service.sessions, isatty(STDIN_FILENO));
+    if (result >= 0) result = sd_event_add_signal(event, NULL, SIGINT, on_interrupt, NULL);
     for (size_t i = 0; i < sizeof ends / sizeof *ends && result >= 0; i++)
         result = sd_event_add_signal(event, NULL, ends[i], on_end_signal, NULL);
-    if (result >= 0 && isatty(STDIN_FILENO)) {
-        result = sd_event_add_io(event, &repl.input, STDIN_FILENO, EPOLLIN, on_input, NULL);
-        if (result >= 0) result = sd_event_source_set_enabled(repl.input, SD_EVENT_OFF);
-    }
     return result;
 }
 
@@ -560,8 +557,9 @@ static int run(const char *language, const char *packages, bool local) {
         code = prepare_loop() >= 0 ? open_session(language, packages)
                                    : fail("cannot start", "the event loop");
         if (code == 0) talk();
+        if (code == 0 && isatty(STDIN_FILENO) == 0) code = repl.code;
         json_decref(names);
-        sd_event_source_disable_unref(repl.input);
+        feed_close(&repl.feed);
         service_fini(&repl.service);
     }
     if (own) host_leave(&host, folder);
@@ -569,10 +567,13 @@ static int run(const char *language, const char *packages, bool local) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option table[] = {
-        {"language", required_argument, NULL, 'l'}, {"packages", required_argument, NULL, 'p'},
-        {"timeout", required_argument, NULL, 't'},  {"local", no_argument, NULL, 'L'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+    static const struct option table[] = {{"language", required_argument, NULL, 'l'},
+                                          {"packages", required_argument, NULL, 'p'},
+                                          {"timeout", required_argument, NULL, 't'},
+                                          {"local", no_argument, NULL, 'L'},
+                                          {"raw", no_argument, NULL, 'W'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     const char *language = "python", *packages = "";
     bool local = false;
     double seconds = 300;
@@ -585,6 +586,7 @@ int main(int argc, char **argv) {
         case 'l': language = optarg; break;
         case 'p': packages = optarg; break;
         case 'L': local = true; break;
+        case 'W': say_raw(); break;
         case 't':
             seconds = strtod(optarg, &end);
             if (*end != 0 || !(seconds >= 0.001 && seconds <= 86400))
@@ -595,6 +597,7 @@ int main(int argc, char **argv) {
     }
     if (optind < argc) return fail(argv[optind], "not expected; see polyagent repl --help");
     repl.timeout_ms = (uint64_t)(seconds * 1000);
+    input_init();
     (void)signal(SIGPIPE, SIG_IGN); /* a turn may end before it has read what was typed */
     return run(language, packages, local);
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,15 @@ static json_t *call_input(struct session *session, const json_t *parameters, str
     if (all && json_is_true(json_object_get(parameters, "eof"))) fd_closep(&session->input_fd);
     return json_pack("{s:s, s:I}", "session_id", session->id, "accepted_bytes",
                      (json_int_t)(put > 0 ? put : 0));
+}
+
+int sessions_unread_input(struct sessions *all, const char *owner, const char *id) {
+    char path[32];
+    struct error err = {0};
+    const struct session *session = session_find(all, owner, id, &err);
+    if (session == NULL || session->input_fd < 0) return -1;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", session->input_fd);
+    return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 }
 
 static struct session_op *call_open(struct sessions *all, const char *owner,

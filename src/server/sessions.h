@@ -114,6 +114,10 @@ enum pa_status sessions_leave(struct session *session, enum pa_status status,
  * for it is no more. */
 void sessions_abandon(struct session_turn *turn);
 
+/* What lies in the stdin of the turn under way and was not read yet, as a descriptor to read it
+ * back from, the caller's; it outlives the turn. -1: there is no turn that takes input. */
+int sessions_unread_input(struct sessions *sessions, const char *owner, const char *id);
+
 /* The tool that runs its turns; NULL with `err`. */
 const char *sessions_runner(struct sessions *sessions, const char *owner, const char *id,
                             struct error *err);

@@ -12,11 +12,11 @@ from program import POLYAGENT, run
 
 
 class Terminal:
-    def __init__(self, state, *options):
+    def __init__(self, state, *options, env=None):
         self.text = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(TERM="xterm", POLYAGENT_REPL_HISTORY=str(state / "history"), POLYAGENT_SOCKET=str(state / "none"), TMPDIR=str(state))
+            os.environ.update(TERM="xterm", POLYAGENT_REPL_HISTORY=str(state / "history"), POLYAGENT_SOCKET=str(state / "none"), TMPDIR=str(state), **(env or {}))
             os.execv(POLYAGENT, ["polyagent", "repl", "--local", *options])
 
     def expect(self, pattern, seconds=60):
@@ -25,7 +25,7 @@ class Terminal:
         while not (found := re.search(pattern, self.text)):
             assert time.monotonic() < until, f"no {pattern!r} in {self.text!r}"
             if select.select([self.fd], [], [], 0.2)[0]:
-                self.text += os.read(self.fd, 4096).decode(errors="replace")
+                self.text += re.sub("\x1b\\[\\?2004[hl]", "", os.read(self.fd, 4096).decode(errors="replace"))
         self.text = self.text[found.end():]
         return found
 
@@ -84,6 +84,79 @@ def test_a_program_reads_what_is_typed(python):
     python.send("Ada\r")
     python.expect(">>> ")
     python.ask("name", r"\n'Ada'\r\n")
+
+
+@pytest.mark.parametrize("locale", ({}, {"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C"}))
+def test_every_character_is_kept(tmp_path, locale):
+    terminal = Terminal(tmp_path, env={"LC_ALL": "", "LANG": "", "LC_CTYPE": "", **locale})
+    terminal.expect(r"\n>>> ")
+    terminal.ask("s = 'ü 日本 🎉 é'; print(s, len(s))", r"\nü 日本 🎉 é 8\r\n")
+    terminal.ask("'ÄÖ'", r"\n'ÄÖ'\r\n")
+    terminal.end()
+
+
+def test_typed_ahead_lines_are_all_run(python):
+    python.send("a=1\rb=2\rc=3\rprint(a,b,c)\r")
+    python.expect(r"\n1 2 3\r\n>>> ")
+    python.send("import time; time.sleep(1)\r")
+    time.sleep(0.3)
+    python.send("d = 4\nprint('d', d)\nprint('é', d)\n")  # while it runs
+    python.expect(r"\nd 4\r\n")
+    python.expect(r"\né 4\r\n>>> ")
+    python.send("for i in range(2):\r  print(i)\r\rprint('x' * 3)\r")
+    python.expect(r"\n0\r\n1\r\n")
+    python.expect(r"\nxxx\r\n>>> ")
+
+
+def test_a_program_gets_the_typed_lines_that_it_asks_for_and_no_others(python):
+    python.send("name = input('who? ')\rAda\rage = input()\r36\rprint(name, age)\r")
+    python.expect(r"\nAda 36\r\n>>> ")
+    python.send("import time; time.sleep(1); x = [input(), input()]\r")
+    time.sleep(0.3)
+    python.send("one\ntwo\nprint(x)\n")
+    python.expect(r"\n\['one', 'two'\]\r\n>>> ")
+
+
+def test_a_half_line_typed_ahead_waits_for_its_end(python):
+    python.send("import time; time.sleep(1)\r")
+    time.sleep(0.3)
+    python.send("print('wh")
+    python.expect(">>> ")
+    python.send("ole')\r")
+    python.expect(r"\nwhole\r\n>>> ")
+
+
+BLOCK = "class A:\n    x = 1\n\n    def f(self):\n        return self.x\n\n\n    def g(self):\n\treturn 2\n\nprint(A().f(), A().g())\n".replace("\n\treturn", "\n        return")
+
+
+@pytest.mark.parametrize("before, after", (("", ""), ("\x1b[200~", "\x1b[201~")))
+def test_a_pasted_block_may_have_empty_lines(python, before, after):
+    python.send(before + BLOCK.replace("\n", "\r") + after)
+    python.expect(r"\n1 2\r\n>>> ")
+
+
+def test_tabs_in_a_paste_are_tabs(python):
+    python.send("\x1b[200~def f():\r\treturn 'a\tb'\r\rf()\r\x1b[201~")
+    python.expect(r"\n'a\\tb'\r\n>>> ")
+
+
+def test_ctrl_c_drops_what_was_typed_ahead_and_says_so(python):
+    python.send("print('on'); \rwhile True: pass\r")
+    python.expect(r"\non\r\n")
+    time.sleep(0.5)
+    python.send("y = 1\ny = 2\n")
+    time.sleep(0.5)
+    python.send("\x03")
+    python.expect(r"typed ahead and dropped: 2 lines\r\n>>> ")
+    python.ask("'y' in globals()", r"\nFalse\r\n")
+
+
+def test_sequences_of_a_program_are_shown(tmp_path):
+    for options, wanted in (((), r"\n\\x1b\]0;t\\a\x1b\[31mred\r\n\x1b\[0m"), (("--raw",), "\n\x1b\\]0;t\x07\x1b\\[31mred\r\n")):
+        terminal = Terminal(tmp_path, *options)
+        terminal.expect(r"\n>>> ")
+        terminal.ask("print('\\x1b]0;t\\x07\\x1b[31mred')", wanted)
+        terminal.end()
 
 
 def test_ctrl_c(python):
@@ -185,7 +258,13 @@ def test_javascript(tmp_path):
 def test_from_a_pipe(tmp_path):
     env = {**os.environ, "POLYAGENT_SOCKET": str(tmp_path / "none")}
     done = run("repl", stdin="x = 2\ndef f(a):\n    return a * x\n\nf(21)\nimport sys; print('e', file=sys.stderr)\n1 +\n", env=env, timeout=120)
-    assert (done.out, done.returncode) == ("42\n", 0) and "SyntaxError" in done.err and done.err.startswith("e\n")
+    assert (done.out, done.returncode) == ("42\n", 1) and "SyntaxError" in done.err and done.err.startswith("e\n")
+
+
+def test_from_a_pipe_with_empty_lines_in_a_block(tmp_path):
+    env = {**os.environ, "POLYAGENT_SOCKET": str(tmp_path / "none")}
+    done = run("repl", stdin=BLOCK + "é = 'ü'\nprint(é)", env=env, timeout=120)
+    assert (done.out, done.returncode) == ("1 2\nü\n", 0), done
 
 
 def test_bad_options():

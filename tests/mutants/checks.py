@@ -81,6 +81,7 @@ CHECKS = [
     ("texts are cut at characters", "src/base/text.c", "    size -= text_cut_off((const uint8_t *)text, size);\n", "", ["text"]),
     ("a terminal gets no sequences but colours", "src/base/text.c", "result = show_code(out, 0x1b);", 'result = buffer_append(out, "\\x1b", 1);', ["text"]),
     ("a program's output comes to a terminal by the screen", "src/cli/execute.c", "if (!run->raw && screen_start(&screen, fds, &err) != 0)", "if (false)", ["tests/e2e/test_terminal.py"]),
+    ("what a program did not read is the prompt's again", "src/repl/feed.c", "    (void)ahead_put_back(back.data, back.size);\n", "", ["tests/e2e/test_repl.py -k typed_ahead"]),
     ("a log is UTF-8", "src/base/log.c", 'fits = put(line, "\\xef\\xbf\\xbd");', "fits = put_bytes(line, at, 1);", ["log"]),
     ("a report of a killed worker is not believed", "src/supervisor/judge.c", "bool ended_well = reported && report->finished && report->status <= PA_INTERNAL;", "bool ended_well = report->finished && report->status <= PA_INTERNAL;", ["judge"]),
     ("workers have a filter of system calls", "src/worker/seal.c", "if (seal->enabled & LAYER_SECCOMP) {", "if (false) {", [LAYERS + " -k alone"]),
