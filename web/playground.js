@@ -267,6 +267,22 @@ function row(info) {
   return line;
 }
 
+// The fields take what the server takes.
+async function showLimits() {
+  try {
+    const { tools } = await api("GET", "/tools/list");
+    const limits = tools.find((tool) => tool.name === RUNNERS.python).input_schema.properties;
+    const show = (id, limit, unit, value) => {
+      if (limit.maximum) $(id).max = Math.floor(limit.maximum / unit);
+      if (limit.default) $(id)[value] = Math.floor(limit.default / unit) || 1;
+    };
+    show("timeout", limits.execution_timeout_ms, 1000, "value");
+    show("memory", limits.memory_limit_bytes, 1048576, "placeholder");
+  } catch {
+    return; // the next action tells
+  }
+}
+
 async function refresh() {
   let list = [];
   try {
@@ -338,6 +354,7 @@ $("new-session").addEventListener("click", () =>
   act(async () => choose((await api("POST", "/sessions", { language: $("language").value, ...fixed() })).session_id)));
 $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 $("token").addEventListener("change", refresh);
+$("token").addEventListener("change", showLimits);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
@@ -353,4 +370,5 @@ setLanguage("python");
 $("code").value = EXAMPLES.python.Primes;
 paint();
 refresh();
+showLimits();
 $("code").focus();

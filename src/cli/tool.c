@@ -178,6 +178,26 @@ static int call_server(const char *server, char *name, const char *text) {
     return code;
 }
 
+/* As they are without a server: with no ceilings. */
+static int list_tools(void) {
+    struct config config;
+    struct tool_rules rules;
+    struct error err = {0};
+    if (config_load(&config, NULL, &err) != 0) return cli_fail("tool: %s", err.text);
+    int code = CLI_EXIT_FAILURE;
+    if (tool_rules_init(&rules, &config, &err) == 0) {
+        rules.ceilings = NULL;
+        json_t *list = tools_list(&rules);
+        code = print_json(list);
+        json_decref(list);
+        tool_rules_fini(&rules);
+    } else {
+        (void)cli_fail("tool: %s", err.text);
+    }
+    config_fini(&config);
+    return code;
+}
+
 static void print_help(void) {
     (void)printf("%s\nTools:\n", help);
     for (const struct tool *tool = tools; tool->name != NULL; tool++)
@@ -199,12 +219,7 @@ int cli_tool_main(int argc, char **argv) {
         case 'h': print_help(); return 0;
         case 'L': local = true; break;
         case 's': server = optarg; break;
-        case 'l': {
-            json_t *list = tools_list();
-            int code = print_json(list);
-            json_decref(list);
-            return code;
-        }
+        case 'l': return list_tools();
         default: return cli_bad_option(argv, "polyagent tool");
         }
     }

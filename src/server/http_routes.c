@@ -37,7 +37,7 @@ static enum MHD_Result get_metrics(struct request *r) {
 }
 
 static enum MHD_Result get_tools(struct request *r) {
-    return http_send_json(r, MHD_HTTP_OK, tools_list());
+    return http_send_json(r, MHD_HTTP_OK, tools_list(&r->server->service->rules));
 }
 
 /* The document as it is in openapi.json, with a call of each tool of the table. */
@@ -46,10 +46,10 @@ static enum MHD_Result get_openapi(struct request *r) {
     for (const struct tool *tool = tools; tool->name != NULL; tool++) {
         (void)json_array_append_new(
             calls,
-            json_pack("{s:s, s:s, s:s, s:[s, s], s:{s:{s:s}, s:O}, s:b}", "title", tool->name,
+            json_pack("{s:s, s:s, s:s, s:[s, s], s:{s:{s:s}, s:o}, s:b}", "title", tool->name,
                       "description", tool->description, "type", "object", "required", "tool",
                       "parameters", "properties", "tool", "const", tool->name, "parameters",
-                      r->server->service->rules.schemas[tool - tools], "additionalProperties", 0));
+                      tool_schema(&r->server->service->rules, tool), "additionalProperties", 0));
     }
     json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
     json_t *call = json_pack("{s:o}", "oneOf", calls);

@@ -149,12 +149,12 @@ static json_t *list_tools(const struct mcp *mcp, bool per_request) {
         bool harmless = tool->prepare != NULL;
         bool runs = harmless && tool->prepare != tool_prepare_module;
         json_t *entry =
-            json_pack("{s:s, s:s, s:s, s:O, s:o, s:{s:b, s:b, s:b, s:b}}", "name", tool->name,
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:{s:b, s:b, s:b, s:b}}", "name", tool->name,
                       "title", tool->title, "description", tool->description, "inputSchema",
-                      mcp->service->rules.schemas[tool - tools], "outputSchema",
-                      output_schema(runs), "annotations", "readOnlyHint", harmless,
-                      "destructiveHint", strcmp(tool->name, "session_close") == 0, "idempotentHint",
-                      harmless, "openWorldHint", 0);
+                      tool_schema(&mcp->service->rules, tool), "outputSchema", output_schema(runs),
+                      "annotations", "readOnlyHint", harmless, "destructiveHint",
+                      strcmp(tool->name, "session_close") == 0, "idempotentHint", harmless,
+                      "openWorldHint", 0);
         if (json_array_append_new(list, entry) != 0) {
             json_decref(list);
             return NULL;

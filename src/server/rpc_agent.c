@@ -390,7 +390,9 @@ static bool fill_capability(const struct rpc_call *call, const struct tool *tool
     capability->name = (char *)(uintptr_t)tool->name;
     capability->description = (char *)(uintptr_t)tool->description;
     capability->category = (char *)(uintptr_t)tool_category;
-    capability->input_schema = json_to_struct(call->server->service->rules.schemas[tool - tools]);
+    json_t *schema = tool_schema(&call->server->service->rules, tool);
+    capability->input_schema = schema != NULL ? json_to_struct(schema) : NULL;
+    json_decref(schema);
     capability->required_permissions = permissions;
     capability->estimated_duration_ms = 1;
     capability->version = (char *)(uintptr_t)PA_VERSION;

@@ -103,10 +103,10 @@ static uint64_t left_ms(const struct task *task) {
 static json_t *tools_for_model(const struct tool_rules *rules) {
     json_t *all = json_array();
     for (const struct tool *tool = tools; tool->name != NULL; tool++) {
-        (void)json_array_append_new(all, json_pack("{s:s, s:{s:s, s:s, s:O}}", "type", "function",
+        (void)json_array_append_new(all, json_pack("{s:s, s:{s:s, s:s, s:o}}", "type", "function",
                                                    "function", "name", tool->name, "description",
                                                    tool->description, "parameters",
-                                                   rules->schemas[tool - tools]));
+                                                   tool_schema(rules, tool)));
     }
     return all;
 }

@@ -63,3 +63,42 @@ void tool_rules_fini(struct tool_rules *rules) {
     free(rules->mounts);
     *rules = (struct tool_rules){.mounts = NULL};
 }
+
+/* A limit among the properties of a schema. */
+struct shown_limit {
+    const char *name;
+    uint64_t preset, ceiling; /* 0: none */
+};
+
+static int show_limit(json_t *properties, const struct shown_limit *limit) {
+    json_t *property = json_object_get(properties, limit->name);
+    const json_t *most = json_object_get(property, "maximum");
+    uint64_t ceiling = limit->ceiling > limit->preset ? limit->ceiling : limit->preset;
+    if (property == NULL) return 0;
+    if (limit->preset > 0 &&
+        json_object_set_new(property, "default", json_integer((json_int_t)limit->preset)) != 0)
+        return -1;
+    if (limit->ceiling == 0 || (most != NULL && json_number_value(most) <= (double)ceiling))
+        return 0;
+    return json_object_set_new(property, "maximum", json_integer((json_int_t)ceiling));
+}
+
+json_t *tool_schema(const struct tool_rules *rules, const struct tool *tool) {
+    static const struct pa_limits none = {0};
+    const struct pa_limits *most = rules->ceilings != NULL ? rules->ceilings : &none;
+    const struct pa_limits *usual = &rules->limits;
+    const struct shown_limit limits[] = {
+        {"memory_limit_bytes", usual->memory_limit_bytes, most->memory_limit_bytes},
+        {"max_fuel", usual->max_fuel, most->max_fuel},
+        {"execution_timeout_ms", usual->execution_timeout_ms, most->execution_timeout_ms},
+        {"cpu_time_ms", usual->cpu_time_ms, most->cpu_time_ms},
+        {"output_limit_bytes", usual->output_limit_bytes, most->output_limit_bytes}};
+    json_t *schema = json_deep_copy(rules->schemas[tool - tools]);
+    json_t *properties = json_object_get(schema, "properties");
+    for (size_t i = 0; schema != NULL && i < sizeof limits / sizeof *limits; i++) {
+        if (show_limit(properties, &limits[i]) == 0) continue;
+        json_decref(schema);
+        schema = NULL;
+    }
+    return schema;
+}

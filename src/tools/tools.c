@@ -479,12 +479,11 @@ void tool_call_fini(struct tool_call *call) {
     *call = (struct tool_call){.module_fd = -1};
 }
 
-json_t *tools_list(void) {
+json_t *tools_list(const struct tool_rules *rules) {
     json_t *list = json_array();
     for (const struct tool *tool = tools; tool->name != NULL; tool++) {
-        json_t *entry =
-            json_pack("{s:s, s:s, s:o}", "name", tool->name, "description", tool->description,
-                      "input_schema", json_loads(tool->input_schema, 0, NULL));
+        json_t *entry = json_pack("{s:s, s:s, s:o}", "name", tool->name, "description",
+                                  tool->description, "input_schema", tool_schema(rules, tool));
         if (list == NULL || json_array_append_new(list, entry) != 0) {
             json_decref(list);
             return NULL;

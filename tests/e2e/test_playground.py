@@ -197,3 +197,8 @@ def test_with_tokens_it_asks_for_one(browser, tmp_path):
     expect(page.locator("#output .result")).to_contain_text("[2, 3, 5")
     page.close()
     server.stop()
+
+
+def test_fields_have_the_servers_ceilings(page):
+    expect(page.locator("#timeout")).to_have_attribute("max", "300")
+    expect(page.locator("#memory")).to_have_attribute("max", "1024")
