@@ -399,7 +399,7 @@ int cli_bench_main(int argc, char **argv) {
         case 'S': o.server = optarg; break;
         case 'j': o.json = true; break;
         case 'H': o.histogram = false; break;
-        default: result = cli_bad_option(argv, "polyagent bench");
+        default: result = cli_bad_option(argv, "polyagent bench", table);
         }
     }
     if (result == 0 && optind < argc) o.module = argv[optind++];

@@ -112,7 +112,7 @@ int cli_build_main(int argc, char **argv) {
         switch (option) {
         case 'o': out = optarg; break;
         case 'h': (void)fputs(help, stdout); return 0;
-        default: return cli_bad_option(argv, "build");
+        default: return cli_bad_option(argv, "build", table);
         }
     }
     if (optind + 1 != argc) return cli_fail("build: name one file; see polyagent build --help");

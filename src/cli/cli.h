@@ -55,8 +55,8 @@ struct cli_run {
 
 /* Prints "polyagent: ..." on stderr. Returns CLI_EXIT_FAILURE. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The same for an option that getopt_long did not like. */
-int cli_bad_option(char **argv, const char *command);
+/* The same for an option that getopt_long did not like, with the table that it had. */
+int cli_bad_option(char **argv, const char *command, const struct option *table);
 
 /* Option values: a number in a range, and a size such as 256M. 0, or an exit code after an error
  * message. */

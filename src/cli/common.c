@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "base/nearest.h"
 #include "base/text.h"
 #include "config/config.h"
 
@@ -24,9 +25,27 @@ int cli_fail(const char *format, ...) {
     return CLI_EXIT_FAILURE;
 }
 
-int cli_bad_option(char **argv, const char *command) {
-    const char *option = argv[optind - 1];
-    return cli_fail("%s: unknown option, or its value is missing; see %s --help", option, command);
+int cli_bad_option(char **argv, const char *command, const struct option *table) {
+    char name[64];
+    const char *given = argv[optind - 1];
+    if (strncmp(given, "--", 2) != 0)
+        return cli_fail("%s: unknown option, or its value is missing; see %s --help", given,
+                        command);
+    size_t length = strcspn(given + 2, "=");
+    struct nearest nearest = {.wrong = name};
+    (void)snprintf(name, sizeof name, "%.*s", (int)(length < 63 ? length : 63), given + 2);
+    for (const struct option *o = table; o->name != NULL; o++) {
+        nearest_consider(&nearest, o->name);
+        if (strcmp(o->name, name) != 0) continue;
+        return cli_fail(o->has_arg == required_argument
+                            ? "--%s: its value is missing; see %s --help"
+                            : "--%s: takes no value; see %s --help",
+                        name, command);
+    }
+    const char *hint = nearest_hint(&nearest);
+    return cli_fail("--%s: unknown option%s%s%s; see %s --help", name,
+                    hint != NULL ? "; did you mean --" : "", hint != NULL ? hint : "",
+                    hint != NULL ? "?" : "", command);
 }
 
 struct suffix {

@@ -396,7 +396,7 @@ int cli_interpreter_main(int argc, char **argv) {
                 return cli_fail("--wheel: at most %d", MAX_WHEELS);
             addition.wheels[addition.wheel_count++] = optarg;
             break;
-        default: return cli_bad_option(argv, "polyagent interpreter");
+        default: return cli_bad_option(argv, "polyagent interpreter", table);
         }
     }
     if (result != 0) return result;

@@ -197,7 +197,7 @@ static int run_source(const struct command *command, int argc, char **argv) {
         if (option == '?') {
             char name[32];
             (void)snprintf(name, sizeof name, "polyagent %s", command->language->name);
-            result = cli_bad_option(argv, name);
+            result = cli_bad_option(argv, name, options);
         } else if (option == 'c') {
             code = optarg; /* as with python3, what follows belongs to the program */
         } else if (option == 'P') {

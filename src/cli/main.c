@@ -1,6 +1,9 @@
 /* polyagent: the command line. Only dispatches; each subcommand has a file of its own. */
-#include "base/log.h"
 #include "cli/cli.h"
+
+#include "base/log.h"
+#include "base/nearest.h"
+#include "config/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +42,16 @@ static int set_log(void) {
     return cli_fail("POLYAGENT_LOG: %s", err.text);
 }
 
+static bool is_one_of(const char *word, const char *a, const char *b, const char *c) {
+    return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
+}
+
+static void tell_variable(const char *name, const char *nearest) {
+    (void)cli_fail("warning: %s in the environment: no such setting%s%s%s", name,
+                   nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
+                   nearest != NULL ? "?" : "");
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
@@ -69,16 +82,26 @@ int main(int argc, char **argv) {
         (void)fputs(help, stderr);
         return CLI_EXIT_FAILURE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    bool asks = is_one_of(argv[1], "--help", "-h", "help");
+    if (asks && argc == 2) {
         (void)fputs(help, stdout);
         return 0;
     }
-    if (strcmp(argv[1], "--version") == 0) {
+    if (is_one_of(argv[1], "--version", "-V", "version")) {
         (void)printf("polyagent %s (wasmtime 48.0.8)\n", PA_VERSION);
         return 0;
     }
+    char *const question[] = {argv[asks ? 2 : 1], (char *)(uintptr_t) "--help", NULL};
+    struct nearest nearest = {.wrong = question[0]};
+    config_check_variables(tell_variable);
     for (size_t i = 0; commands[i].main != NULL; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);
+        nearest_consider(&nearest, commands[i].name);
+        if (strcmp(question[0], commands[i].name) != 0) continue;
+        return asks ? commands[i].main(2, (char **)(uintptr_t)question)
+                    : commands[i].main(argc - 1, argv + 1);
     }
-    return cli_fail("%s: no such command; see polyagent --help", argv[1]);
+    const char *hint = nearest_hint(&nearest);
+    return cli_fail("%s: no such command%s%s%s; see polyagent --help", question[0],
+                    hint != NULL ? "; did you mean " : "", hint != NULL ? hint : "",
+                    hint != NULL ? "?" : "");
 }

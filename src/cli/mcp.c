@@ -218,7 +218,7 @@ int cli_mcp_main(int argc, char **argv) {
         case 'h': (void)fputs(help, stdout); return 0;
         case 'c': config_path = optarg; break;
         case 'L': local = true; break;
-        default: return cli_bad_option(argv, "polyagent mcp");
+        default: return cli_bad_option(argv, "polyagent mcp", table);
         }
     }
     if (optind < argc) return cli_fail("mcp: what is '%s'?", argv[optind]);

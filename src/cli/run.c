@@ -73,6 +73,20 @@ static int run_with_argv(struct cli_run *run, const char *module, char **rest, i
     return code;
 }
 
+/* Source is no module: the command that runs it is named. */
+static int refuse_source(const char *path) {
+    static const char *const commands[][2] = {
+        {".py", "python"}, {".js", "js"}, {".mjs", "js"}, {".rb", "ruby"}};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot != NULL && i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(dot, commands[i][0]) != 0) continue;
+        (void)cli_fail("run: %s is source, no module; run it by: polyagent %s %s", path,
+                       commands[i][1], path);
+        return CLI_EXIT_REFUSED;
+    }
+    return 0;
+}
+
 int cli_run_main(int argc, char **argv) {
     static const struct option options[] = {CLI_RUN_OPTIONS,
                                             {"invoke", required_argument, NULL, 'I'},
@@ -89,7 +103,7 @@ int cli_run_main(int argc, char **argv) {
             return 0;
         }
         if (option == '?') {
-            code = cli_bad_option(argv, "polyagent run");
+            code = cli_bad_option(argv, "polyagent run", options);
         } else if (option == 'I') {
             run.job.invoke = optarg;
         } else if (option == 'p') {
@@ -100,6 +114,7 @@ int cli_run_main(int argc, char **argv) {
             code = cli_run_option(&run, option, optarg);
         }
     }
+    if (code == 0 && optind < argc) code = refuse_source(argv[optind]);
     if (code == 0 && optind >= argc) {
         code = cli_fail("run: no module given; try: polyagent run docs/assets/hello-wasi.wat");
     }

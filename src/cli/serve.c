@@ -242,7 +242,7 @@ int cli_serve_main(int argc, char **argv) {
         case 'D':
             result = set_number("--drain", "POLYAGENT_SERVER_DRAIN_SECONDS", optarg, 0, 86400);
             break;
-        default: result = cli_bad_option(argv, "polyagent serve");
+        default: result = cli_bad_option(argv, "polyagent serve", table);
         }
     }
     if (result == 0 && optind < argc) result = cli_fail("serve: what is '%s'?", argv[optind]);

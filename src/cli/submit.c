@@ -52,7 +52,7 @@ int cli_submit_main(int argc, char **argv) {
         case 'h': (void)fputs(help, stdout); return 0;
         case 's': server = optarg; break;
         case 'j': json = true; break;
-        default: return cli_bad_option(argv, "polyagent submit");
+        default: return cli_bad_option(argv, "polyagent submit", table);
         }
     }
     if (argc - optind != 1) return cli_fail("submit: give one text; see polyagent submit --help");

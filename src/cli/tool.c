@@ -19,9 +19,11 @@ enum { MAX_PARAMETER_BYTES = 256 << 20 };
 
 static const char help[] =
     "usage: polyagent tool [OPTION]... NAME [JSON]\n"
+    "       polyagent tool [OPTION]... JSON\n"
     "       polyagent tool --list\n\n"
     "Calls a tool with parameters in JSON (- or nothing: from stdin) and prints the result in "
     "JSON.\n"
+    "The whole form, {\"tool\": NAME, \"parameters\": {...}}, will do in the place of either.\n"
     "The exit code is that of polyagent run.\n\n"
     "  --list               the tools, and the JSON schemas of their parameters\n"
     "  --local              do not use a running polyagent serve\n"
@@ -141,11 +143,37 @@ static int call_runner(const char *name, const json_t *parameters, const struct 
     return code;
 }
 
-static int call_tool(const char *name, const char *text, bool local) {
+/* {"tool": NAME, "parameters": {...}}, which HTTP and the guide have, in the place of the
+ * parameters: `name` becomes the tool's, where it is NULL. -1 after an error message. */
+static int take_whole_form(json_t **parameters, char **name) {
+    json_t *whole = *parameters, *inner = json_object_get(whole, "parameters");
+    const char *tool = json_string_value(json_object_get(whole, "tool"));
+    bool is_whole = tool != NULL && json_is_object(inner) && json_object_size(whole) == 2;
+    if (!is_whole && *name != NULL) return 0;
+    if (!is_whole) {
+        (void)cli_fail("tool: neither a tool's name nor {\"tool\": NAME, \"parameters\": {...}}");
+        return -1;
+    }
+    if (*name != NULL && strcmp(*name, tool) != 0) {
+        (void)cli_fail("tool: %s is named, but %s in the JSON", *name, tool);
+        return -1;
+    }
+    char *copy = strdup(tool);
+    if (copy == NULL) {
+        (void)cli_fail("tool: out of memory");
+        return -1;
+    }
+    free(*name);
+    *name = copy;
+    *parameters = json_incref(inner);
+    json_decref(whole);
+    return 0;
+}
+
+static int call_tool(const char *name, const json_t *parameters, bool local) {
     struct config config;
     struct tool_rules rules;
     struct error err = {0};
-    int code;
     if (config_load(&config, NULL, &err) != 0) return cli_fail("tool: %s", err.text);
     if (tool_rules_init(&rules, &config, &err) != 0) {
         config_fini(&config);
@@ -153,24 +181,15 @@ static int call_tool(const char *name, const char *text, bool local) {
     }
     rules.ceilings = NULL; /* it is the user's own machine */
     rules.module_paths = NULL;
-    json_t *parameters = read_parameters(text);
-    if (parameters == NULL) {
-        code = CLI_EXIT_FAILURE;
-    } else {
-        code = call_runner(name, parameters, &rules, local);
-    }
-    json_decref(parameters);
+    int code = call_runner(name, parameters, &rules, local);
     tool_rules_fini(&rules);
     config_fini(&config);
     return code;
 }
 
-static int call_server(const char *server, char *name, const char *text) {
-    json_t *parameters = read_parameters(text);
-    char *all = parameters != NULL ? json_text(parameters, JSON_COMPACT) : NULL;
-    bool refused = parameters == NULL;
-    json_decref(parameters);
-    if (all == NULL) return refused ? CLI_EXIT_FAILURE : cli_fail("tool: out of memory");
+static int call_server(const char *server, char *name, const json_t *parameters) {
+    char *all = json_text(parameters, JSON_COMPACT);
+    if (all == NULL) return cli_fail("tool: out of memory");
     char *const args[] = {
         "polyagent-net", "tool", (char *)(uintptr_t)cli_server(server), name, all, NULL};
     int code = cli_exec_net("tool", args);
@@ -220,13 +239,22 @@ int cli_tool_main(int argc, char **argv) {
         case 'L': local = true; break;
         case 's': server = optarg; break;
         case 'l': return list_tools();
-        default: return cli_bad_option(argv, "polyagent tool");
+        default: return cli_bad_option(argv, "polyagent tool", table);
         }
     }
     if (optind >= argc || argc - optind > 2) {
         return cli_fail("tool: give a tool's name and its parameters; see polyagent tool --help");
     }
-    char *text = argc - optind == 2 ? argv[optind + 1] : NULL;
-    return server != NULL ? call_server(server, argv[optind], text)
-                          : call_tool(argv[optind], text, local);
+    const char *first = argv[optind], *text = argc - optind == 2 ? argv[optind + 1] : NULL;
+    bool named = first[0] != '{' && strcmp(first, "-") != 0;
+    if (!named && text != NULL)
+        return cli_fail("tool: a tool's name comes first; see polyagent tool --help");
+    char *name = named ? strdup(first) : NULL;
+    json_t *parameters = read_parameters(named ? text : first);
+    int code = parameters == NULL || take_whole_form(&parameters, &name) != 0 ? CLI_EXIT_FAILURE
+               : server != NULL ? call_server(server, name, parameters)
+                                : call_tool(name, parameters, local);
+    json_decref(parameters);
+    free(name);
+    return code;
 }

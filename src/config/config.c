@@ -204,6 +204,10 @@ static int set_separated(struct config *config, const struct setting *s, const c
     return 0;
 }
 
+const char *config_key(size_t number) {
+    return number < SETTINGS ? settings[number].key : NULL;
+}
+
 static int set_presets(struct config *config, struct error *err) {
     for (const struct setting *s = settings; s < settings + SETTINGS; s++) {
         if (s->kind == TENANTS) continue; /* none */
@@ -217,11 +221,8 @@ static int set_presets(struct config *config, struct error *err) {
 
 static int set_from_environment(struct config *config, struct error *err) {
     for (const struct setting *s = settings; s < settings + SETTINGS; s++) {
-        char name[KEY_BYTES] = "POLYAGENT_";
-        size_t length = strlen(name);
-        for (const char *at = s->key; *at != 0 && length < sizeof name - 1; at++)
-            name[length++] = *at == '.' ? '_' : (char)toupper((unsigned char)*at);
-        name[length] = 0;
+        char name[CONFIG_VARIABLE_BYTES];
+        config_variable(s->key, name);
         const char *text = getenv(name);
         if (text == NULL || s->kind == TENANTS) continue;
         int result = s->kind == LIST || s->kind == MAP ? set_separated(config, s, text, err)

@@ -7,6 +7,7 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -67,6 +68,17 @@ void config_fini(struct config *config);
 
 /* Its shares; NULL: it has those of all. */
 const struct config_tenant *config_find_tenant(const struct config *config, const char *name);
+
+/* The key of a setting by its number; NULL behind the last. */
+const char *config_key(size_t number);
+
+/* What sets it in the environment: POLYAGENT_SERVER_HTTP for server.http. */
+enum { CONFIG_VARIABLE_BYTES = 96 };
+void config_variable(const char *key, char out[CONFIG_VARIABLE_BYTES]);
+
+/* Tells of each variable that looks like a setting and is none, with the name that was meant, or
+ * NULL. */
+void config_check_variables(void (*tell)(const char *name, const char *nearest));
 
 /* All effective settings, as a file that config_load() takes. 0 or a negative errno. */
 int config_print(const struct config *config, FILE *out);

@@ -2,6 +2,7 @@
 and the log is a log; and messages speak of the caller's own knobs."""
 import base64
 import json
+import os
 import re
 
 import pytest
@@ -125,3 +126,26 @@ def test_messages_name_the_parameter_over_http(server):
                              ({"code": "x = [0] * 100000000", "memory_limit_bytes": 30 << 20}, "memory_limit_bytes")]:
         message = server.ask("POST", "/tools/execute", {"tool": "python_wasi_runner", "parameters": parameters})[1]["error"]["message"]
         assert message.endswith(f"raise {name}") and "--" not in message, message
+
+
+@pytest.mark.parametrize("args, said", [
+    (("pyton", "-c", "1"), "pyton: no such command; did you mean python?"), (("run", "--memry", "5"), "--memry: unknown option; did you mean --memory?"),
+    (("run", "--memory"), "--memory: its value is missing"), (("run", "--local=1", "x"), "--local: takes no value"),
+    (("run", "hello.py"), "run it by: polyagent python hello.py"), (("help", "rnu"), "did you mean run?")])
+def test_a_mistake_is_told_with_its_cure(args, said):
+    done = run(*args)
+    assert done.returncode >= 125 and said in done.err and done.err.count("\n") == 1, done
+
+
+def test_help_and_version_in_each_spelling():
+    assert run("help").out == run("--help").out == run("-h").out
+    assert run("help", "python").out == run("python", "--help").out
+    assert run("version").out == run("-V").out == run("--version").out
+
+
+@pytest.mark.parametrize("name, said", [
+    ("POLYAGENT_WASI_MAX_FUL", "did you mean POLYAGENT_WASI_MAX_FUEL?"), ("POLYAGENT_SERVER_NONSENSE_OF_MINE", "no such setting"), ("POLYAGENT_SOKET", "did you mean POLYAGENT_SOCKET?"),
+    ("POLYAGENT_WASI_MAX_FUEL", ""), ("POLYAGENT_SERVICE_PORT", ""), ("POLYAGENT_PORT_8000_TCP", ""), ("POLYAGENT_OF_SOMEBODY_ELSE", ""), ("POLYAGENT_LOG", "")])
+def test_variables_that_are_no_settings_are_told(name, said):
+    done = run("tool", "--help", env={**os.environ, name: "1"})
+    assert done.returncode == 0 and (said in done.err and name in done.err if said else done.err == ""), done

@@ -159,3 +159,14 @@ def test_parameters_by_stdin_and_the_list():
     tools = {t["name"]: t for t in json.loads(run("tool", "--list").out)["tools"]}
     assert set(tools) >= {"code_executor", "python_wasi_runner", "javascript_wasi_runner"}
     assert all(t["description"] and t["input_schema"]["type"] == "object" for t in tools.values())
+
+
+def test_the_whole_form_of_the_guide(run):
+    whole = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "print(input())", "stdin": "7", "argv": []}})
+    for args, stdin in (([whole], ""), (["-"], whole), (["python_wasi_runner", whole], ""), (["python_wasi_runner"], whole)):
+        done = run("tool", "--local", *args, stdin=stdin)
+        assert (done.returncode, json.loads(done.out)["stdout"]) == (0, "7\n"), done
+    for args, said in ((["code_executor", whole], "code_executor is named, but python_wasi_runner in the JSON"), (['{"code": "1"}'], "neither a tool's name nor"),
+                       ([whole, "{}"], "a tool's name comes first")):
+        done = run("tool", "--local", *args)
+        assert done.returncode == 125 and said in done.err, done
