@@ -13,7 +13,6 @@
 #include "tools/base64.h"
 #include "tools/interpreter.h"
 
-#include <ctype.h>
 #include <editline/readline.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -191,10 +190,8 @@ static void show(const json_t *result) {
     const json_t *list = json_object_get(result, "artifacts");
     size_t index;
     json_t *artifact;
-    if (text != NULL) {
-        say(0, text, strlen(text), false);
-        say(0, "\n", 1, true);
-    }
+    if (text != NULL) say(0, text, strlen(text), false);
+    if (text != NULL) say(0, "\n", 1, true);
     json_array_foreach((json_t *)(uintptr_t)list, index, artifact) show_artifact(artifact);
     (void)fflush(stdout);
     if (json_is_true(json_object_get(result, "interrupted")))
@@ -278,7 +275,6 @@ static json_t *completions_of(const char *text) {
 }
 
 static json_t *names; /* owned; between two calls of next_name() */
-
 static char *next_name(const char *text, int state) {
     static size_t at;
     if (state == 0) {
