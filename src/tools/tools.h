@@ -108,8 +108,8 @@ int tool_call_init_turn(struct tool_call *call, const char *name, const json_t *
 int tool_call_settle(struct tool_call *call, struct error *err);
 void tool_call_fini(struct tool_call *call);
 
-/* The schema of a tool's parameters as it holds under these rules: with their ceilings and defaults.
- * A new object; NULL when memory runs out. */
+/* The schema of a tool's parameters as it holds under these rules: with their ceilings and
+ * defaults. A new object; NULL when memory runs out. */
 json_t *tool_schema(const struct tool_rules *rules, const struct tool *tool);
 
 /* {"tools": [{"name", "description", "input_schema"}]}; NULL when memory runs out. */
