@@ -35,11 +35,14 @@ static enum MHD_Result queue(struct request *r, unsigned status, const char *typ
                              const char *allow, struct MHD_Response *response) {
     if (response == NULL) return MHD_NO;
     enum MHD_Result result = MHD_YES;
+    char retry[24];
+    (void)snprintf(retry, sizeof retry, "%llu",
+                   (unsigned long long)(r->retry_ms > 0 ? (r->retry_ms + 999) / 1000 : 1));
     const char *const headers[][2] = {
         {"Content-Type", type},
         {"X-Request-Id", r->caller.request_id[0] != 0 ? r->caller.request_id : NULL},
         {"traceparent", r->caller.traceparent[0] != 0 ? r->caller.traceparent : NULL},
-        {"Retry-After", status == MHD_HTTP_TOO_MANY_REQUESTS ? "1" : NULL},
+        {"Retry-After", status == MHD_HTTP_TOO_MANY_REQUESTS ? retry : NULL},
         {"WWW-Authenticate", status == MHD_HTTP_UNAUTHORIZED ? "Bearer" : NULL},
         {"Allow", allow},
         {"Connection", r->closes ? "close" : NULL},
@@ -73,6 +76,8 @@ enum MHD_Result http_send_text(struct request *r, unsigned status, const char *t
 
 enum MHD_Result http_send_json(struct request *r, unsigned status, json_t *value) {
     char *text = value != NULL ? json_text(value, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    const json_t *message = json_object_get(json_object_get(value, "error"), "message");
+    r->retry_ms = service_retry_ms(json_string_value(message));
     json_decref(value);
     if (text != NULL) return http_send_text(r, status, "application/json", text);
     return queue(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "application/json", NULL,

@@ -55,9 +55,10 @@ struct request {
     bool is_known;    /* by a credential, not only as "anonymous" */
     /* Decided when the head is there: how it is answered, or why not. */
     const struct http_path *route;
-    unsigned refused; /* status; 0: it is not. What comes of its body is dropped */
-    json_t *refusal;  /* owned */
-    bool closes;      /* the connection, after the answer */
+    unsigned refused;  /* status; 0: it is not. What comes of its body is dropped */
+    json_t *refusal;   /* owned */
+    bool closes;       /* the connection, after the answer */
+    uint64_t retry_ms; /* of an answer 429; 0: in a second */
     bool has_body;
     struct buffer body; /* owned */
     struct intake_claim claim;

@@ -207,7 +207,8 @@ void rpc_finish(struct rpc_call *call, grpc_status_code status, const char *mess
                         .value = grpc_slice_from_static_buffer(call->caller.request_id,
                                                                strlen(call->caller.request_id))};
     if (status == GRPC_STATUS_RESOURCE_EXHAUSTED) {
-        (void)snprintf(call->pushback, sizeof call->pushback, "1000");
+        (void)snprintf(call->pushback, sizeof call->pushback, "%llu",
+                       (unsigned long long)service_retry_ms(message));
         call->trailing[1] =
             (grpc_metadata){.key = grpc_slice_from_static_string("grpc-retry-pushback-ms"),
                             .value = grpc_slice_from_static_string(call->pushback)};

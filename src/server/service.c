@@ -269,6 +269,19 @@ json_t *service_refusal(const struct service_caller *caller, const struct error 
     return service_with_id(result_json(&refused), caller);
 }
 
+uint64_t service_retry_ms(const char *message) {
+    enum { USUAL_MS = 1000, MOST_MS = 3600000 };
+    static const char words[] = "retry in ";
+    const char *at = message != NULL ? strstr(message, words) : NULL;
+    char *end = NULL;
+    uint64_t number = at != NULL ? strtoull(at + sizeof words - 1, &end, 10) : 0;
+    if (end == NULL || number > MOST_MS) return USUAL_MS;
+    uint64_t ms = strncmp(end, " ms", 3) == 0  ? number
+                  : strncmp(end, " s", 2) == 0 ? number * 1000
+                                               : 0;
+    return ms == 0 ? USUAL_MS : ms > MOST_MS ? MOST_MS : ms;
+}
+
 bool service_is_ready(const struct service *service, struct error *err) {
     _cleanup_(fd_closep) int fd = socket_connect(service->socket_path, false, err);
     return fd >= 0;

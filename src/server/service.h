@@ -99,6 +99,10 @@ void service_cancel(struct service_run *run);
 /* The result of a call that was refused; NULL when memory runs out. */
 json_t *service_refusal(const struct service_caller *caller, const struct error *err);
 
+/* When a caller is to come again, by the "retry in N ms" (or s) of a message; where it does not say
+ * so, in 1000 ms. */
+uint64_t service_retry_ms(const char *message);
+
 /* A PEM file's text, for the caller to free; NULL where `path` is "". -1 with `err`. */
 int service_read_pem(const char *path, char **text, struct error *err);
 

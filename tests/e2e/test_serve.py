@@ -4,6 +4,7 @@ nothing behind."""
 import array
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -311,3 +312,20 @@ def test_bounds_of_all_workers_by_cgroup(tmp_path, monkeypatch):
         server.stop()
     places = [p for p in pathlib.Path("/sys/fs/cgroup").rglob("polyagent-*") if str(server.pid) in p.name]
     assert not places and resident_kib(stray) is None
+
+
+def test_callers_of_an_interpreter_that_is_being_compiled_are_told_when_to_come_again(tmp_path):
+    """Not that it is an invalid module; it is compiled meanwhile, and a command waits for it."""
+    server = Server(tmp_path, http=True, env={"POLYAGENT_CACHE_DIR": str(tmp_path / "cache")})
+    call = {"tool": "ruby_wasi_runner", "parameters": {"code": "puts 6 * 7", "execution_timeout_ms": 100}}
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/tools/execute", json.dumps(call))
+    response = connection.getresponse()
+    message = json.loads(response.read())["error"]["message"]
+    connection.close()
+    assert response.status == 429 and "the interpreter ruby is being compiled, for 0 s now" in message, message
+    hint = int(re.search(r"retry in (\d+) ms", message)[1])
+    assert hint > 2000 and int(response.headers["Retry-After"]) == -(-hint // 1000)
+    assert server.run("ruby", "-c", "puts 6 * 7", timeout=600).out == "42\n"
+    assert server.ask("POST", "/tools/execute", {**call, "parameters": {"code": "puts 6 * 7"}})[1]["stdout"] == "42\n"
+    server.stop()

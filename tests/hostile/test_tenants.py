@@ -76,6 +76,12 @@ def test_places_and_queue_are_shared(server):
     assert refused["status"] == "OVERLOADED"
     assert f"your share of the queue is full: {queued} of your runs wait" in refused["error"]["message"]
     assert 10 <= int(re.search(r"retry in (\d+) ms", refused["error"]["message"])[1]) <= 10000
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/tools/execute", json.dumps(SLEEP), {"Authorization": f"Bearer {TOKENS['second']}"})
+    response = connection.getresponse()
+    hint = int(re.search(r"retry in (\d+) ms", response.read().decode())[1])
+    connection.close()
+    assert (response.status, int(response.headers["Retry-After"])) == (429, -(-hint // 1000))
     flood.hang_up()
     assert becomes(lambda: (figure(server, "queue_depth"), figure(server, "runs_in_flight")), (0, 0)) == (0, 0)
 
