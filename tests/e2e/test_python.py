@@ -126,6 +126,14 @@ def test_what_was_written_before_a_stop_is_there_whatever_the_stop(run, end, cod
     assert done.returncode != 0 and done.out == "one two three four", done
 
 
+def test_what_was_written_before_a_stop_is_there_to_the_byte(run):
+    """The last piece, too, which the worker was just putting together when it was killed."""
+    for _ in range(5):  # it may have none at that moment
+        done = run("python", "--stats=json", "--output-limit", "0", "--timeout", "2s", "-c", "while True: print('x', end='')")
+        counted = json.loads(done.err.splitlines()[-1])["usage"]["stdout_bytes"]
+        assert done.returncode == 124 and 0 <= len(done.out) - counted <= 1
+
+
 def test_large_writes_come_whole(run):
     done = run("python", "--output-limit", "100M", "-c", "print('x' * (20 << 20), end='')")
     assert (done.returncode, len(done.out)) == (0, 20 << 20)

@@ -46,7 +46,7 @@ CHECKS = [
     ("a number never becomes another file's", "src/wasi/reopen.c", "return as_it_was || (former_root >= 0", "return as_it_was || true || (former_root >= 0", [TURNS]),
     ("a lost descriptor stays taken", "src/wasi/reopen.c", "{.kind = WASI_LOST, .host_fd = -1}", "{.kind = WASI_CLOSED, .host_fd = -1}", [TURNS]),
     ("a turn that was undone moves no offset", "src/wasi/reopen.c", "return lseek(entry->host_fd, origin->offset, SEEK_SET) >= 0 &&", "return", [TURNS]),
-    ("what a stopped run has written is there", "src/supervisor/runs.c", "    write_tails(run, report);\n", "    (void)write_tails;\n", ["tests/e2e/test_python.py -k before_a_stop"]),
+    ("what a stopped run has written is there", "src/supervisor/runs.c", "    write_tails(run, report);\n", "    (void)write_tails;\n", ["tests/e2e/test_python.py -k to_the_byte"]),
     ("a limit of output", "src/wasi/stream.c", "if (w->output_limit_bytes > 0) {", "if (false) {", ["wasi_streams"]),
     ("what is to be compiled is not too deep", "src/compile/depth.c", "if (within > MAX_DEPTH + 1) refuse(u, node->line, node->column);", "", ["compile"]),
     ("what is parsed in itself is not too deep", "src/compile/depth.c", "if (++u->depth > MAX_DEPTH) refuse(u, line, column);", "", ["compile"]),
