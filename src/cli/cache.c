@@ -1,6 +1,7 @@
 /* `polyagent cache`: the compiled modules on disk. */
 #include "cli/cli.h"
 
+#include "config/config.h"
 #include "sandbox/cache.h"
 
 #include <stdio.h>
@@ -33,6 +34,7 @@ static void show(void *context, const char *name, uint64_t bytes, bool sound) {
 int cli_cache_main(int argc, char **argv) {
     struct error err = {0};
     struct cache cache;
+    struct config config;
     struct totals totals = {0};
     const char *verb = argc == 2 ? argv[1] : "";
     if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
@@ -44,6 +46,9 @@ int cli_cache_main(int argc, char **argv) {
     if (!totals.check && !clear && strcmp(verb, "list") != 0) {
         return cli_fail("cache: say list, verify or clear; see polyagent cache --help");
     }
+    if (config_load(&config, NULL, &err) != 0) return cli_fail("cache: %s", err.text);
+    uint64_t most = (uint64_t)config.cache_bytes;
+    config_fini(&config);
     int result = cache_open(&cache, NULL, &err);
     if (result == 0 && clear) {
         int removed = cache_clear(&cache, &err);
@@ -51,8 +56,8 @@ int cli_cache_main(int argc, char **argv) {
         result = removed < 0 ? -1 : 0;
     } else if (result == 0) {
         result = cache_walk(&cache, totals.check, show, &totals, &err);
-        (void)printf("%u modules, %.1f MiB in %s\n", totals.entries, (double)totals.bytes / 1048576,
-                     cache.path);
+        (void)printf("%u modules, %.1f of at most %.1f MiB in %s\n", totals.entries,
+                     (double)totals.bytes / 1048576, (double)most / 1048576, cache.path);
     }
     cache_close(&cache);
     if (result != 0) return cli_fail("%s", err.text);

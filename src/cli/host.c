@@ -107,6 +107,12 @@ static int warm_all(struct host *host, const struct config *config, struct error
     return result;
 }
 
+static int open_cache(struct host *host, const struct config *c, struct error *err) {
+    int result = cache_open(&host->cache, NULL, err);
+    host->cache.max_bytes = (uint64_t)c->cache_bytes;
+    return result;
+}
+
 int host_start(struct host *host, const struct config *c, const char *socket_path,
                struct error *err) {
     *host = (struct host){.cache = {.dir_fd = -1}};
@@ -126,8 +132,7 @@ int host_start(struct host *host, const struct config *c, const char *socket_pat
                                        .may_move = true};
     if (sd_event_new(&host->event) < 0) return error_set(err, PA_INTERNAL, "out of memory");
     if (supervisor_find_helper(NULL, host->helper, sizeof host->helper, err) == 0 &&
-        cache_open(&host->cache, NULL, err) == 0 &&
-        layer_policy_default(&config.policy, err) == 0 &&
+        open_cache(host, c, err) == 0 && layer_policy_default(&config.policy, err) == 0 &&
         (host->supervisor = supervisor_new(host->event, &config, err)) != NULL &&
         know_interpreters(host, c, err) == 0 && warm_all(host, c, err) == 0 &&
         (host->server = socket_server_new(host->event, host->supervisor, &host->cache, socket_path,

@@ -57,7 +57,7 @@ static void *show(void *context) {
     /* What is wrong here, the run itself tells. */
     if (cache_open(&cache, NULL, &err) != 0) return NULL;
     if (module_open_file(&module, &cache, p->path, UINT64_MAX, &err) == 0) {
-        module_code_name(module.digest, p->variant, entry);
+        module_code_name(&cache, module.digest, p->variant, entry);
         module_fini(&module);
         if (faccessat(cache.dir_fd, entry, F_OK, 0) != 0)
             watch(p, &cache, entry, (double)st.st_size);

@@ -61,6 +61,7 @@ static const struct setting settings[] = {
     {"interpreters.python", TEXT, AT(interpreter), NO_NUMBER, ""},
     {"interpreters.javascript", TEXT, AT(javascript), NO_NUMBER, ""},
     {"interpreters.compile_ahead", SWITCH, AT(compile_ahead), FLAG, 1, NULL},
+    {"cache.max_bytes", NUMBER, AT(cache_bytes), 1, INT64_MAX, 4 * GIB, NULL},
     {"modules.registry", TEXT, AT(registry), NO_NUMBER, ""},
     {"server.http", TEXT, AT(http), NO_NUMBER, "127.0.0.1:8000"},
     {"server.grpc", TEXT, AT(grpc), NO_NUMBER, "127.0.0.1:50051"},

@@ -28,6 +28,7 @@ struct config {
     char **module_paths;       /* beneath which requests may name files as modules */
     char *javascript;          /* quickjs.wasm; likewise */
     char *interpreter;         /* python.wasm; "": the one that comes with the program */
+    uint64_t cache_bytes;      /* of compiled modules */
     bool compile_ahead;        /* all that are installed, when a server starts */
     char *registry;            /* directory of named modules; "": none */
     bool allow_network, allow_subprocess; /* must be false */

@@ -16,9 +16,12 @@
 
 #define MAGIC "PAcache1"
 #define MAX_ENTRY_BYTES (UINT64_C(2) << 30)
-/* Workers, who have ids of their own, map entries by a descriptor that they are given; the
+/* Workers, who have ids of their own, open entries anew by a descriptor that they are given; the
  * directory keeps everybody else out. */
 enum { ENTRY_MODE = 0444 };
+/* How much is left when room was made, in eighths; how many entries come before all are counted
+ * again, as other processes add to them, too; how exactly the last use is known. */
+enum { KEPT_EIGHTHS = 7, COUNT_AFTER = 64, USED_SECONDS = 60, KEY_ID_BYTES = 8 };
 enum { STALE_TEMP_SECONDS = 3600, REMEMBERED_FILE_BYTES = 1 << 20, SETTLED_SECONDS = 2 };
 
 /* At the end of each file, behind what the engine wrote. */
@@ -27,7 +30,8 @@ struct trailer {
     uint64_t payload_bytes;
     uint8_t nonce[16];
     uint8_t tag[crypto_onetimeauth_BYTES];
-    uint8_t reserved[16];
+    uint8_t class; /* enum cache_class */
+    uint8_t reserved[15];
 };
 
 static int make_dirs(char *path, struct error *err) {
@@ -127,7 +131,8 @@ static int load_key(struct cache *cache, struct error *err) {
 }
 
 int cache_open(struct cache *cache, const char *dir, struct error *err) {
-    cache->dir_fd = -1;
+    cache->dir_fd = cache->locks_fd = -1;
+    cache->added_bytes = cache->added = 0;
     if (sodium_init() < 0) return error_set(err, PA_INTERNAL, "libsodium does not start");
     if (dir != NULL) {
         if (snprintf(cache->path, sizeof cache->path, "%s", dir) >= (int)sizeof cache->path) {
@@ -137,20 +142,36 @@ int cache_open(struct cache *cache, const char *dir, struct error *err) {
                         ".cache", err) != 0) {
         return -1;
     }
-    if (make_dirs(cache->path, err) != 0 || load_key(cache, err) != 0) return -1;
+    int made = make_dirs(cache->path, err);
+    bool full = errno == ENOSPC || errno == EDQUOT || errno == EROFS;
+    if (made != 0 && !full) return -1;
+    *err = (struct error){0};
+    if (load_key(cache, err) != 0) return -1;
+    if (made != 0) return 0; /* it costs speed, not service */
     cache->dir_fd = open_private_dir(cache->path, err);
     return cache->dir_fd < 0 ? -1 : 0;
 }
 
 void cache_close(struct cache *cache) {
+    if (cache->dir_fd >= 0) fd_closep(&cache->locks_fd);
     fd_closep(&cache->dir_fd);
     sodium_memzero(cache->key, sizeof cache->key);
 }
 
-void cache_entry_name(const uint8_t digest[32], const char *settings, char out[CACHE_NAME_BYTES]) {
-    uint8_t hash[32];
+/* What names of entries begin with: whose they are, without a word about the key itself. */
+static void key_id(const struct cache *cache, uint8_t id[crypto_generichash_BYTES_MIN]) {
+    static const char what[] = "whose entries these are";
+    (void)crypto_generichash(id, crypto_generichash_BYTES_MIN, (const uint8_t *)what, sizeof what,
+                             cache->key, sizeof cache->key);
+}
+
+void cache_entry_name(const struct cache *cache, const uint8_t digest[32], const char *settings,
+                      char out[CACHE_NAME_BYTES]) {
+    uint8_t hash[32], id[crypto_generichash_BYTES_MIN];
     (void)crypto_generichash(hash, sizeof hash, (const uint8_t *)settings, strlen(settings), digest,
                              32);
+    key_id(cache, id);
+    memcpy(hash, id, KEY_ID_BYTES);
     (void)sodium_bin2hex(out, CACHE_NAME_BYTES, hash, sizeof hash);
     strcpy(out + 64, ".cwasm");
 }
@@ -190,11 +211,21 @@ static bool is_sound(const struct cache *cache, int fd, const char *name) {
     return sound;
 }
 
+/* For whoever makes room: to the minute, so that runs in a row write nothing. */
+static void mark_used(int fd) {
+    static const struct timespec now[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+    struct stat st;
+    if (fstat(fd, &st) == 0 && time(NULL) - st.st_mtime >= USED_SECONDS) (void)futimens(fd, now);
+}
+
 int cache_load(struct cache *cache, const char *name) {
     if (cache->dir_fd < 0) return -1;
     _cleanup_(fd_closep) int fd =
         openat(cache->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd >= 0 && is_sound(cache, fd, name)) return steal_fd(&fd);
+    if (fd >= 0 && is_sound(cache, fd, name)) {
+        mark_used(fd);
+        return steal_fd(&fd);
+    }
     if (fd >= 0 || errno == ELOOP) (void)unlinkat(cache->dir_fd, name, 0);
     return -1;
 }
@@ -213,18 +244,122 @@ static DIR *open_listing(const struct cache *cache) {
     return dir;
 }
 
-/* Removes what writers that were killed have left behind. */
-static void sweep_leftovers(struct cache *cache) {
+static bool is_entry(const char *name) {
+    size_t length = strlen(name);
+    return length == 70 && strcmp(name + 64, ".cwasm") == 0;
+}
+
+/* Those of another key are somebody else's. */
+static bool is_own(const struct cache *cache, const char *name) {
+    uint8_t id[crypto_generichash_BYTES_MIN];
+    char text[2 * KEY_ID_BYTES + 1];
+    key_id(cache, id);
+    (void)sodium_bin2hex(text, sizeof text, id, KEY_ID_BYTES);
+    return is_entry(name) && strncmp(name, text, sizeof text - 1) == 0;
+}
+
+struct candidate {
+    char name[CACHE_NAME_BYTES];
+    uint64_t bytes;
+    time_t used;
+    uint8_t class;
+};
+
+static int goes_before(const void *a, const void *b) {
+    const struct candidate *x = a, *y = b;
+    if (x->class != y->class) return x->class < y->class ? -1 : 1;
+    return x->used < y->used ? -1 : x->used > y->used;
+}
+
+static uint8_t class_of(const struct cache *cache, const char *name, off_t size) {
+    struct trailer t;
+    _cleanup_(fd_closep) int fd =
+        openat(cache->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    bool read = fd >= 0 && pread(fd, &t, sizeof t, size - (off_t)sizeof t) == (ssize_t)sizeof t;
+    return read ? t.class : CACHE_MODULE;
+}
+
+/* All entries, and how large they are together; what writers that were killed have left behind
+ * goes. NULL: memory is out, or there is none. */
+static struct candidate *list_entries(struct cache *cache, size_t *count, uint64_t *total) {
+    struct candidate *all = NULL;
+    size_t room = 0;
     DIR *dir = open_listing(cache);
-    if (dir == NULL) return; /* the next writer tries again */
+    *count = 0;
+    *total = 0;
+    if (dir == NULL) return NULL; /* the next writer tries again */
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
+        struct stat st;
         if (is_leftover(cache->dir_fd, d->d_name)) (void)unlinkat(cache->dir_fd, d->d_name, 0);
+        if (!is_own(cache, d->d_name) ||
+            fstatat(cache->dir_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (*count == room) {
+            room = room * 2 + 64;
+            struct candidate *more = reallocarray(all, room, sizeof *all);
+            if (more == NULL) break;
+            all = more;
+        }
+        all[*count] = (struct candidate){.bytes = (uint64_t)st.st_size,
+                                         .used = st.st_mtime,
+                                         .class = class_of(cache, d->d_name, st.st_size)};
+        (void)strcpy(all[*count].name, d->d_name);
+        *total += (uint64_t)st.st_size;
+        ++*count;
     }
     (void)closedir(dir);
+    return all;
+}
+
+/* Once so much has been added that there may be too much: counts, and drops what was used least,
+ * but not `kept`. Whoever has an entry open keeps it. */
+static void make_room(struct cache *cache, const char *kept) {
+    uint64_t most = cache->max_bytes > 0 ? cache->max_bytes : CACHE_MAX_BYTES, total;
+    size_t count;
+    if (cache->added > 0 && cache->added < COUNT_AFTER && cache->added_bytes <= most / 8) return;
+    struct candidate *all = list_entries(cache, &count, &total);
+    cache->added = 1;
+    cache->added_bytes = 0;
+    if (total > most) {
+        qsort(all, count, sizeof *all, goes_before);
+        for (size_t i = 0; i < count && total > most / 8 * KEPT_EIGHTHS; i++) {
+            if (strcmp(all[i].name, kept) == 0 || unlinkat(cache->dir_fd, all[i].name, 0) != 0)
+                continue;
+            total -= all[i].bytes;
+        }
+    }
+    free(all);
+}
+
+int cache_lock(struct cache *cache, const char *name, bool wait) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    uint64_t place;
+    if (cache->dir_fd < 0) return 0;
+    if (cache->locks_fd < 0)
+        cache->locks_fd = openat(cache->dir_fd, "locks",
+                                 O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    if (cache->locks_fd < 0) return 0;
+    (void)crypto_generichash((uint8_t *)&place, sizeof place, (const uint8_t *)name, strlen(name),
+                             NULL, 0);
+    lock.l_start = (off_t)(place >> 2);
+    while (fcntl(cache->locks_fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) != 0) {
+        if (errno == EAGAIN || errno == EACCES) return -EAGAIN;
+        if (errno != EINTR) return 0;
+    }
+    return 0;
+}
+
+void cache_unlock(struct cache *cache, const char *name) {
+    struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_len = 1};
+    uint64_t place;
+    (void)crypto_generichash((uint8_t *)&place, sizeof place, (const uint8_t *)name, strlen(name),
+                             NULL, 0);
+    lock.l_start = (off_t)(place >> 2);
+    if (cache->dir_fd >= 0 && cache->locks_fd >= 0)
+        (void)fcntl(cache->locks_fd, F_OFD_SETLK, &lock);
 }
 
 int cache_begin(struct cache *cache, char temp[CACHE_NAME_BYTES]) {
-    sweep_leftovers(cache);
     (void)snprintf(temp, CACHE_NAME_BYTES, "tmp-%08x%08x", randombytes_random(),
                    randombytes_random());
     return openat(cache->dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -235,9 +370,9 @@ void cache_abort(struct cache *cache, const char *temp) {
 }
 
 int cache_commit(struct cache *cache, int fd, const char *temp, const char *name,
-                 struct error *err) {
+                 enum cache_class class, struct error *err) {
     struct stat st;
-    struct trailer t = {.magic = MAGIC};
+    struct trailer t = {.magic = MAGIC, .class = (uint8_t) class};
     int result = fstat(fd, &st) == 0 ? 0 : -errno;
     uint8_t *data = MAP_FAILED;
     if (result == 0) {
@@ -255,14 +390,14 @@ int cache_commit(struct cache *cache, int fd, const char *temp, const char *name
     if (result == 0 && fchmod(fd, ENTRY_MODE) != 0) result = -errno;
     /* No fsync: what a power cut leaves half written has no fitting MAC. */
     if (result == 0 && renameat(cache->dir_fd, temp, cache->dir_fd, name) != 0) result = -errno;
-    if (result == 0) return 0;
+    if (result == 0) {
+        cache->added_bytes += t.payload_bytes;
+        make_room(cache, name);
+        cache->added++;
+        return 0;
+    }
     cache_abort(cache, temp);
     return error_set_errno(err, PA_INTERNAL, -result, "store %s/%s", cache->path, name);
-}
-
-static bool is_entry(const char *name) {
-    size_t length = strlen(name);
-    return length == 70 && strcmp(name + 64, ".cwasm") == 0;
 }
 
 int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *context,
@@ -271,7 +406,7 @@ int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *conte
     if (dir == NULL) return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
         struct stat st;
-        if (!is_entry(d->d_name)) continue;
+        if (!is_own(cache, d->d_name)) continue;
         _cleanup_(fd_closep) int fd =
             openat(cache->dir_fd, d->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) != 0) st.st_size = 0;

@@ -155,17 +155,18 @@ int module_image(struct pa_module *module, struct error *err) {
     return -1;
 }
 
-void module_code_name(const uint8_t digest[32], unsigned variant, char name[CACHE_NAME_BYTES]) {
+void module_code_name(const struct cache *cache, const uint8_t digest[32], unsigned variant,
+                      char name[CACHE_NAME_BYTES]) {
     char settings[256];
     engine_describe(variant, settings, sizeof settings);
-    cache_entry_name(digest, settings, name);
+    cache_entry_name(cache, digest, settings, name);
 }
 
-/* Compiles into the cache, or into a memfd without one. A descriptor of the code. */
-static int compile(struct pa_module *module, unsigned variant, struct cache *cache,
-                   const char *helper, const struct compiler_bounds *bounds, struct error *err) {
-    char temp[CACHE_NAME_BYTES], name[CACHE_NAME_BYTES];
-    bool cached = cache->dir_fd >= 0;
+/* Compiles into the cache, or (`cached` false) into a memfd. A descriptor of the code. */
+static int compile_to(bool cached, struct pa_module *module, unsigned variant, struct cache *cache,
+                      const char *helper, const struct compiler_bounds *bounds, const char *name,
+                      struct error *err) {
+    char temp[CACHE_NAME_BYTES];
     int image = module_image(module, err);
     if (image < 0) return -1;
     _cleanup_(fd_closep) int fd =
@@ -179,9 +180,24 @@ static int compile(struct pa_module *module, unsigned variant, struct cache *cac
         if (cached) cache_abort(cache, temp);
         return -1;
     }
-    module_code_name(module->digest, variant, name);
-    if (cached && cache_commit(cache, fd, temp, name, err) != 0) return -1;
+    if (cached && cache_commit(cache, fd, temp, name, CACHE_MODULE, err) != 0) return -1;
     return steal_fd(&fd);
+}
+
+/* One process at a time; a cache that has no room, or may not be written to, costs speed only. */
+static int compile(struct pa_module *module, unsigned variant, struct cache *cache,
+                   const char *helper, const struct compiler_bounds *bounds, const char *name,
+                   struct error *err) {
+    bool cached = cache->dir_fd >= 0;
+    (void)cache_lock(cache, name, true);
+    int fd = cache_load(cache, name); /* another one may have been at it */
+    if (fd < 0) fd = compile_to(cached, module, variant, cache, helper, bounds, name, err);
+    if (fd < 0 && cached && err->code == PA_INTERNAL) {
+        *err = (struct error){0};
+        fd = compile_to(false, module, variant, cache, helper, bounds, name, err);
+    }
+    cache_unlock(cache, name);
+    return fd;
 }
 
 const wasmtime_module_t *module_code(struct pa_module *module, struct engine *engine,
@@ -192,10 +208,10 @@ const wasmtime_module_t *module_code(struct pa_module *module, struct engine *en
     char name[CACHE_NAME_BYTES], path[32];
     *hit = true;
     if (*code != NULL) return *code;
-    module_code_name(module->digest, engine->variant, name);
+    module_code_name(cache, module->digest, engine->variant, name);
     _cleanup_(fd_closep) int fd = cache_load(cache, name);
     *hit = fd >= 0;
-    if (fd < 0) fd = compile(module, engine->variant, cache, helper, bounds, err);
+    if (fd < 0) fd = compile(module, engine->variant, cache, helper, bounds, name, err);
     if (fd < 0) return NULL;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     *code = module_load(engine, path, err);

@@ -31,7 +31,8 @@ void module_fini(struct pa_module *module);
 int module_image(struct pa_module *module, struct error *err);
 
 /* The name of the cache's entry for the code of a variant. */
-void module_code_name(const uint8_t digest[32], unsigned variant, char name[CACHE_NAME_BYTES]);
+void module_code_name(const struct cache *cache, const uint8_t digest[32], unsigned variant,
+                      char name[CACHE_NAME_BYTES]);
 
 /* The code for `engine`: from the cache, or compiled by `helper` and put there. NULL on error; the
  * module keeps it. `hit` tells which. */

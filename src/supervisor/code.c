@@ -34,7 +34,8 @@ static void forget(struct code *code) {
 }
 
 bool code_is_cached(const struct code *code) {
-    return code->variant < ENGINE_VARIANTS && code->supervisor->config.cache->dir_fd >= 0;
+    return code->variant < ENGINE_VARIANTS && !code->in_memory &&
+           code->supervisor->config.cache->dir_fd >= 0;
 }
 
 /* The least recently used that nobody holds make room. */
@@ -156,7 +157,7 @@ static struct code *new_code(struct supervisor *s, struct pa_module *module, uns
     TAILQ_INIT(&code->waiting);
     code->fd = -1;
     if (code_is_cached(code)) {
-        module_code_name(code->digest, variant, name);
+        module_code_name(s->config.cache, code->digest, variant, name);
         code->fd = cache_load(s->config.cache, name);
     }
     if (code->fd < 0) {

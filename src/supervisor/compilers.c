@@ -12,7 +12,16 @@
 
 #define CODE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 enum { MAX_LARGE_COMPILERS = 3, TENANT_COMPILERS = 2 };
+enum { LOCK_PAUSE_US = 100000 };
 enum { MIN_PAUSE_MS = 5000, MAX_PAUSE_MS = 300000, CPU_OF_INTERPRETERS_MS = 3600000 };
+
+static void unlock(struct code *code) {
+    char name[CACHE_NAME_BYTES];
+    if (!code->is_locked) return;
+    module_code_name(code->supervisor->config.cache, code->digest, code->variant, name);
+    cache_unlock(code->supervisor->config.cache, name);
+    code->is_locked = false;
+}
 
 static void leave_compiler(struct code *code) {
     struct supervisor *s = code->supervisor;
@@ -84,9 +93,15 @@ static int take_code(struct code *code, struct error *err) {
     struct supervisor *s = code->supervisor;
     char name[CACHE_NAME_BYTES];
     if (code_is_cached(code)) {
-        module_code_name(code->digest, code->variant, name);
-        if (cache_commit(s->config.cache, code->out_fd, code->temp, name, err) != 0) return -1;
-        code->fd = cache_load(s->config.cache, name);
+        char path[32];
+        enum cache_class class = code->interpreter != NULL ? CACHE_INTERPRETER : CACHE_MODULE;
+        module_code_name(s->config.cache, code->digest, code->variant, name);
+        if (cache_commit(s->config.cache, code->out_fd, code->temp, name, class, err) == 0)
+            code->fd = cache_load(s->config.cache, name);
+        if (code->fd < 0) { /* no room for it: the file has no name any more, but is there */
+            (void)snprintf(path, sizeof path, "/proc/self/fd/%d", code->out_fd);
+            code->fd = open(path, O_RDONLY | O_CLOEXEC);
+        }
     } else if (fcntl(code->out_fd, F_ADD_SEALS, CODE_SEALS) == 0) {
         code->fd = steal_fd(&code->out_fd);
     }
@@ -101,8 +116,15 @@ static void compiled(struct code *code, bool late) {
     int result = compiler_finish(&code->compiler, late, &err);
     bool finished = result == 0;
     if (finished) result = take_code(code, &err);
+    unlock(code);
     if (finished && result != 0) code->compiler.fault = COMPILER_HOST;
-    if (!finished && code_is_cached(code)) cache_abort(s->config.cache, code->temp);
+    if (!finished && code_is_cached(code)) {
+        cache_abort(s->config.cache, code->temp);
+        if (code->compiler.fault == COMPILER_HOST && err.code == PA_INTERNAL) {
+            code->in_memory = true; /* its disk may be full: once more, without it */
+            code->compiler.fault = COMPILER_INNOCENT;
+        }
+    }
     fd_closep(&code->out_fd);
     supervisor_schedule(s);
     if (result == 0) {
@@ -141,8 +163,12 @@ static int begin(struct code *code, struct error *err) {
     struct compiler_bounds bounds = s->config.compile;
     bool cached = code_is_cached(code);
     code->compiler.fault = COMPILER_HOST;
-    code->out_fd = cached ? cache_begin(cache, code->temp)
-                          : memfd_create("code", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    code->out_fd = cached ? cache_begin(cache, code->temp) : -1;
+    if (cached && code->out_fd < 0) {
+        code->in_memory = true;
+        cached = false;
+    }
+    if (!cached) code->out_fd = memfd_create("code", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (code->out_fd < 0) {
         return error_set_errno(err, PA_INTERNAL, errno, "make a file for compiled code in %s",
                                cached ? cache->path : "memory");
@@ -158,11 +184,43 @@ static int begin(struct code *code, struct error *err) {
     return -1;
 }
 
+/* Another process was at it. */
+static int on_look_again(sd_event_source *source, uint64_t now_us, void *context) {
+    struct code *code = context;
+    char name[CACHE_NAME_BYTES];
+    (void)source;
+    (void)now_us;
+    code->timer = sd_event_source_disable_unref(code->timer);
+    code->pauses = false;
+    module_code_name(code->supervisor->config.cache, code->digest, code->variant, name);
+    code->fd = cache_load(code->supervisor->config.cache, name);
+    supervisor_schedule(code->supervisor);
+    if (code->fd < 0) return 0;
+    fd_closep(&code->image_fd);
+    code_settle(code, NULL);
+    return 0;
+}
+
+/* Whether it is ours to make; else it is looked for again, soon. */
+static bool lock(struct code *code) {
+    struct supervisor *s = code->supervisor;
+    char name[CACHE_NAME_BYTES];
+    if (!code_is_cached(code)) return true;
+    module_code_name(s->config.cache, code->digest, code->variant, name);
+    code->is_locked = cache_lock(s->config.cache, name, false) == 0;
+    if (!code->is_locked)
+        code->pauses = sd_event_add_time_relative(s->event, &code->timer, CLOCK_MONOTONIC,
+                                                  LOCK_PAUSE_US, 1, on_look_again, code) >= 0;
+    return !code->pauses;
+}
+
 /* At the cost of `payer`; NULL: of nobody. */
 static void start(struct code *code, struct tenant *payer) {
     struct supervisor *s = code->supervisor;
     struct error err = {0};
+    if (!lock(code)) return;
     if (begin(code, &err) != 0) {
+        unlock(code);
         fail(code, &err);
         return;
     }

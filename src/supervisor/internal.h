@@ -109,6 +109,8 @@ struct code {
     struct tenant *payer; /* while the compiler is at work; NULL: nobody */
     int out_fd;
     char temp[CACHE_NAME_BYTES];
+    bool in_memory; /* the cache's disk is full, or only to be read */
+    bool is_locked; /* no other process makes the entry meanwhile */
     uint64_t started_ns;
     struct compiler compiler;
     sd_event_source *report;

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t digest[32] = {1};
     struct error err = {0};
     start();
-    cache_entry_name(digest, "fuzz", name);
+    cache_entry_name(&cache, digest, "fuzz", name);
     /* As they are. */
     int fd = openat(cache.dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
     PROMISE(fd >= 0 && write(fd, data, size) == (ssize_t)size);
@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     /* A proper entry, and one with a change that the input chooses. */
     fd = cache_begin(&cache, temp);
     PROMISE(fd >= 0 && write(fd, data, size) == (ssize_t)size);
-    PROMISE(cache_commit(&cache, fd, temp, name, &err) == 0);
+    PROMISE(cache_commit(&cache, fd, temp, name, CACHE_MODULE, &err) == 0);
     (void)close(fd);
     fd = cache_load(&cache, name);
     PROMISE(fd >= 0);

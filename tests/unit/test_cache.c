@@ -3,6 +3,7 @@
 
 #include "sandbox/cache.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -25,15 +26,19 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
-static void put_entry(struct bench *b) {
+static void put_named(struct bench *b, const char *name, enum cache_class class) {
     static const uint8_t payload[PAYLOAD_BYTES] = {1, 2, 3};
     char temp[CACHE_NAME_BYTES];
     struct error err = {0};
     int fd = cache_begin(&b->cache, temp);
     assert_true(fd >= 0);
     assert_int_equal(fd_write_all(fd, payload, sizeof payload), 0);
-    assert_int_equal(cache_commit(&b->cache, fd, temp, b->name, &err), 0);
+    assert_int_equal(cache_commit(&b->cache, fd, temp, name, class, &err), 0);
     (void)close(fd);
+}
+
+static void put_entry(struct bench *b) {
+    put_named(b, b->name, CACHE_MODULE);
 }
 
 static int setup(void **state) {
@@ -48,7 +53,7 @@ static int setup(void **state) {
     assert_int_equal(setenv("POLYAGENT_STATE_DIR", path, 1), 0);
     (void)snprintf(path, sizeof path, "%s/cache/below", b->tree); /* made, with its parents */
     if (cache_open(&b->cache, path, &err) != 0) fail_msg("%s", err.text);
-    cache_entry_name(digest, "settings", b->name);
+    cache_entry_name(&b->cache, digest, "settings", b->name);
     put_entry(b);
     *state = b;
     return 0;
@@ -81,7 +86,8 @@ static void test_what_was_stored_is_found(void **state) {
     assert_int_equal(st.st_mode & 0777, 0444);
     const uint8_t digest[32] = {9};
     char other[CACHE_NAME_BYTES];
-    cache_entry_name(digest, "other settings", other); /* of another variant, engine, CPU */
+    cache_entry_name(&b->cache, digest, "other settings",
+                     other); /* of another variant, engine, CPU */
     assert_string_not_equal(other, b->name);
 }
 
@@ -116,7 +122,7 @@ static void test_an_entry_under_another_name_is_a_miss(void **state) {
     struct bench *b = *state;
     char other[CACHE_NAME_BYTES];
     const uint8_t digest[32] = {10};
-    cache_entry_name(digest, "settings", other);
+    cache_entry_name(&b->cache, digest, "settings", other);
     assert_int_equal(renameat(b->cache.dir_fd, b->name, b->cache.dir_fd, other), 0);
     (void)strcpy(b->name, other);
     assert_false(hits(b));
@@ -171,10 +177,86 @@ static void test_leftovers_of_killed_writers_go(void **state) {
     fd = cache_begin(&b->cache, other);
     assert_true(fd >= 0);
     (void)close(fd);
+    b->cache.added = 0; /* all are counted with the next one */
+    put_entry(b);
     assert_int_not_equal(faccessat(b->cache.dir_fd, temp, F_OK, 0), 0);
     assert_int_equal(faccessat(b->cache.dir_fd, other, F_OK, 0), 0); /* young: somebody's work */
     cache_abort(&b->cache, other);
     assert_true(hits(b));
+}
+
+static void name_of(const struct bench *b, int number, char name[CACHE_NAME_BYTES]) {
+    const uint8_t digest[32] = {(uint8_t)number, 77};
+    cache_entry_name(&b->cache, digest, "settings", name);
+}
+
+static bool is_there(const struct bench *b, int number) {
+    char name[CACHE_NAME_BYTES];
+    name_of(b, number, name);
+    return faccessat(b->cache.dir_fd, name, F_OK, 0) == 0;
+}
+
+/* Ten entries of 5 KB, the first an interpreter's, each used a minute after the one before. */
+static void put_ten(struct bench *b) {
+    char name[CACHE_NAME_BYTES];
+    for (int i = 0; i < 10; i++) {
+        const struct timespec used[2] = {{.tv_sec = 1000 + i * 60}, {.tv_sec = 1000 + i * 60}};
+        name_of(b, i, name);
+        put_named(b, name, i == 0 ? CACHE_INTERPRETER : CACHE_MODULE);
+        assert_int_equal(utimensat(b->cache.dir_fd, name, used, 0), 0);
+    }
+}
+
+/* What is added beyond the bound drops what was used least; a run counts as use, and whatever
+ * strangers add, the interpreter stays. */
+static void test_what_was_used_least_makes_room(void **state) {
+    struct bench *b = *state;
+    char name[CACHE_NAME_BYTES];
+    put_ten(b);
+    name_of(b, 1, name);
+    int fd = cache_load(&b->cache, name); /* the oldest module is used again */
+    assert_true(fd >= 0);
+    (void)close(fd);
+    b->cache.max_bytes = UINT64_C(6) * PAYLOAD_BYTES;
+    put_entry(b);
+    assert_true(exists(b));
+    assert_true(is_there(b, 0) && is_there(b, 1) && is_there(b, 9));
+    assert_false(is_there(b, 2) || is_there(b, 3) || is_there(b, 4));
+    assert_true(hits(b));
+}
+
+/* Two servers with a state each and one cache: neither finds, drops nor counts the other's. */
+static void test_entries_of_another_key_are_left_alone(void **state) {
+    struct bench *b = *state;
+    struct error err = {0};
+    struct bench other = *b;
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/other", b->tree);
+    assert_int_equal(setenv("POLYAGENT_STATE_DIR", path, 1), 0);
+    assert_int_equal(cache_open(&other.cache, b->cache.path, &err), 0);
+    const uint8_t digest[32] = {9};
+    cache_entry_name(&other.cache, digest, "settings", other.name);
+    assert_string_not_equal(other.name, b->name);
+    assert_false(hits(&other));
+    other.cache.max_bytes = 1;
+    put_entry(&other);
+    assert_true(hits(&other) && hits(b));
+    cache_close(&other.cache);
+}
+
+/* Who comes second is told, until the first is done. */
+static void test_an_entry_is_made_by_one_process(void **state) {
+    struct bench *b = *state;
+    struct error err = {0};
+    struct cache other;
+    assert_int_equal(cache_open(&other, b->cache.path, &err), 0);
+    assert_int_equal(cache_lock(&b->cache, b->name, false), 0);
+    assert_int_equal(cache_lock(&other, b->name, false), -EAGAIN);
+    assert_int_equal(cache_lock(&other, "another", false), 0);
+    cache_unlock(&b->cache, b->name);
+    assert_int_equal(cache_lock(&other, b->name, false), 0);
+    cache_close(&other);
+    assert_int_equal(cache_lock(&b->cache, b->name, false), 0); /* gone with its process */
 }
 
 static void test_clearing_leaves_nothing(void **state) {
@@ -188,6 +270,9 @@ static void test_clearing_leaves_nothing(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        T(test_what_was_used_least_makes_room),
+        T(test_entries_of_another_key_are_left_alone),
+        T(test_an_entry_is_made_by_one_process),
         T(test_what_was_stored_is_found),
         T(test_every_damaged_byte_is_noticed),
         T(test_truncated_entries_are_misses),
