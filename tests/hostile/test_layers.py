@@ -269,7 +269,7 @@ def test_in_a_plain_chroot_it_runs_and_says_what_is_lacking(tmp_path):
     subprocess.run(["mount", "-t", "proc", "proc", tmp_path / "proc"], check=True)
     try:
         done = subprocess.run(["chroot", tmp_path, "/polyagent", "run", "--local", "--stats=json", "/hello-wasi.wat"],
-                              env={"HOME": "/root"}, capture_output=True, text=True)
+                              env={**os.environ, "HOME": "/root"}, capture_output=True, text=True)
     finally:
         subprocess.run(["umount", tmp_path / "proc"], check=True)
     assert done.stdout == "Hello from WASI!\n", done.stderr
