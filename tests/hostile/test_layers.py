@@ -256,6 +256,7 @@ def test_in_a_plain_chroot_it_runs_and_says_what_is_lacking(tmp_path):
     """No user or mount namespace can be had there: neither is claimed, and the required layers stand."""
     if os.geteuid() != 0 or "asan" in str(BUILD):
         pytest.skip("needs root, and libraries that are easily copied")
+    tmp_path.chmod(0o755)  # as a root is: workers are somebody else
     programs = [POLYAGENT, POLYAGENT.parent / "polyagent-worker"]
     listed = subprocess.run(["ldd", *programs], capture_output=True, text=True).stdout
     for name in {*re.findall(r"(/\S+\.so\S*)", listed)}:
