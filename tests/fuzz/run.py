@@ -15,7 +15,7 @@ from program import seconds_of  # noqa: E402
 
 BUILD = HERE.parents[1] / "build" / "fuzz"
 # What they may be given at most, where it is more than the usual: texts as long as a request may be.
-MAX_BYTES = {"compile": 256 << 10}
+MAX_BYTES = {"compile": 256 << 10, "http": 1 << 20, "call": 1 << 20}
 TARGETS = sorted(p.stem.removeprefix("fuzz_") for p in HERE.glob("fuzz_*.c"))
 
 
