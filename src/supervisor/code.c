@@ -2,6 +2,7 @@
  * makes, while the loop goes on. */
 #include "base/cleanup.h"
 #include "supervisor/internal.h"
+#include "supervisor/tell.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -160,6 +161,8 @@ static struct code *new_code(struct supervisor *s, struct pa_module *module, uns
         module_code_name(s->config.cache, code->digest, variant, name);
         code->fd = cache_load(s->config.cache, name);
     }
+    tell_code(code, "cache", code->fd >= 0 ? "hit" : "miss",
+              code_is_cached(code) ? "" : "no cache");
     if (code->fd < 0) {
         int image = module_image(module, err);
         code->image_fd = image >= 0 ? fcntl(image, F_DUPFD_CLOEXEC, 3) : -1;
@@ -190,6 +193,7 @@ int code_request(struct supervisor_run *run, struct pa_module *module, struct er
         TAILQ_INSERT_TAIL(&s->codes, code, link);
     }
     if (code->refusal != NULL) return error_set(err, PA_INVALID_ARGUMENT, "%s", code->refusal);
+    tell_code(code, "engine", code->fd >= 0 ? "code is at hand" : "code is to be made", "");
     code->users++;
     run->code = code;
     run->cache_hit = code->fd >= 0;

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "supervisor/internal.h"
+#include "supervisor/tell.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -117,6 +118,7 @@ static void compiled(struct code *code, bool late) {
     bool finished = result == 0;
     if (finished) result = take_code(code, &err);
     unlock(code);
+    tell_code(code, "compiler", "has ended", result == 0 ? "" : err.text);
     if (finished && result != 0) code->compiler.fault = COMPILER_HOST;
     if (!finished && code_is_cached(code)) {
         cache_abort(s->config.cache, code->temp);
@@ -174,6 +176,7 @@ static int begin(struct code *code, struct error *err) {
                                cached ? cache->path : "memory");
     }
     if (code->interpreter != NULL) bounds.cpu_ms = CPU_OF_INTERPRETERS_MS;
+    tell_code(code, "compiler", "starts", "");
     if (compiler_start(&code->compiler, s->config.helper, code->image_fd, code->variant,
                        code->out_fd, &bounds, err) == 0) {
         return 0;

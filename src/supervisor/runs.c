@@ -1,6 +1,7 @@
 /* A job's way through the supervisor, and its one result. */
 #include "base/cleanup.h"
 #include "supervisor/internal.h"
+#include "supervisor/tell.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +25,7 @@ static void finish(struct supervisor_run *run, struct run_report *report, uint32
                                              .dispatched_ns = run->dispatched_ns,
                                              .cache_hit = run->cache_hit,
                                              .node = run->rested != NULL ? run->rested->node : 0};
+    tell_verdict(run, report);
     TAILQ_REMOVE(&s->runs, run, all);
     s->finished++;
     sd_event_source_disable_unref(run->deadline);
@@ -212,6 +214,7 @@ static void dispatch(struct supervisor *s) {
     while (!s->closing && (run = queue_pop(s)) != NULL) {
         struct error err = {0};
         run->state = RUN_WAITING;
+        tell_run(run, "dispatched");
         if (zygote_request(run, &err) != 0) run_fail(run, &err);
     }
 }

@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "supervisor/internal.h"
 #include "worker/wire.h"
+#include "supervisor/tell.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -158,6 +159,7 @@ static int on_death(sd_event_source *source, int fd, uint32_t events, void *cont
     (void)fd;
     (void)events;
     reap(worker, &info, &cpu_ns);
+    tell_worker(&info, cpu_ns);
     if (run != NULL) run_worker_ended(run, &info, cpu_ns); /* reads the report */
     worker_discard(worker);
     zygote_worker_gone(zygote);

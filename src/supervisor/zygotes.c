@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "supervisor/internal.h"
 #include "worker/wire.h"
+#include "supervisor/tell.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -187,6 +188,10 @@ void zygote_retire(struct zygote_process *zygote) {
         if (worker->state == WORKER_PARKED && worker->is_spare) worker_release(worker);
         worker = next;
     }
+    tell_zygote(zygote, "zygote retired",
+                zygote->retiring                   ? "worn: its successor is ready"
+                : zygote->state == ZYGOTE_IS_READY ? "its place is needed, or the server ends"
+                                                   : "it did not get ready");
     (void)kill(zygote->pid, SIGKILL);
     zygote_died(zygote);
 }
@@ -267,6 +272,7 @@ static void zygote_died(struct zygote_process *zygote) {
     struct worker *worker, *next;
     struct error err = {0};
     if (zygote->state == ZYGOTE_IS_DEAD) return;
+    tell_zygote(zygote, "zygote is gone", "");
     error_set(&err, PA_INTERNAL, "the zygote ended unexpectedly");
     zygote->state = ZYGOTE_IS_DEAD;
     s->zygote_count--;
@@ -318,6 +324,7 @@ static void became_ready(struct zygote_process *zygote, uint32_t layers) {
     struct zygote_process *old = TAILQ_FIRST(&s->zygotes), *next;
     zygote->state = ZYGOTE_IS_READY;
     zygote->layers = layers;
+    tell_zygote(zygote, "zygote is ready", "");
     zygote->timer = sd_event_source_disable_unref(zygote->timer);
     for (; old != NULL; old = next) { /* those that it takes over from */
         next = TAILQ_NEXT(old, link);
@@ -446,7 +453,10 @@ static struct zygote_process *start(struct supervisor *s, const uint8_t key[KEY_
         result = sd_event_add_time_relative(s->event, &zygote->timer, CLOCK_MONOTONIC,
                                             START_TIMEOUT_MS * 1000, 1, on_start_timeout, zygote);
     }
-    if (result >= 0) return zygote;
+    if (result >= 0) {
+        tell_zygote(zygote, "zygote started", "");
+        return zygote;
+    }
     error_set_errno(err, PA_INTERNAL, -result, "set up a zygote");
     zygote_retire(zygote);
     return NULL;
