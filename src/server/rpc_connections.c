@@ -2,6 +2,7 @@
 #include "server/rpc_internal.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #include <fcntl.h>
 #include <grpc/grpc_posix.h>
@@ -13,10 +14,44 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define COUNT_NS (100 * NS_PER_MS)
+
 uint64_t rpc_socket_of(int fd) {
     uint64_t cookie = 0;
     socklen_t size = sizeof cookie;
     return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
+/* The library does not tell when one ends: they are counted when it matters. */
+static void count_connections(struct rpc_server *server, const uint8_t peer[16]) {
+    uint8_t key[16];
+    uint64_t of_peer = 0;
+    server->connection_count = 0;
+    for (int i = 0; i <= server->acceptor.most_fd; i++) {
+        struct rpc_connection *connection = &server->connections[i];
+        if (connection->cookie == 0) continue;
+        if (connection->cookie != rpc_socket_of(connection->number)) {
+            connection->cookie = 0;
+            continue;
+        }
+        server->connection_count++;
+        peer_key(&connection->address.any, key);
+        of_peer += memcmp(key, peer, sizeof key) == 0;
+    }
+    server->counted_ns = clock_now_ns();
+    memset(server->crowd, 0, sizeof server->crowd);
+    if (of_peer >= server->service->config.max_connections / 8 * 7)
+        memcpy(server->crowd, peer, sizeof server->crowd);
+}
+
+/* As many as there may be; and so many that none are left for others are not one peer's to have. */
+static bool has_room(struct rpc_server *server, const struct sockaddr *address) {
+    uint64_t most = server->service->config.max_connections;
+    uint8_t peer[16];
+    peer_key(address, peer);
+    if (server->connection_count < most / 8 * 7) return true;
+    if (clock_now_ns() - server->counted_ns > COUNT_NS) count_connections(server, peer);
+    return server->connection_count < most && memcmp(server->crowd, peer, sizeof peer) != 0;
 }
 
 static struct rpc_connection *connection_new(struct rpc_server *server, int fd,
@@ -24,7 +59,11 @@ static struct rpc_connection *connection_new(struct rpc_server *server, int fd,
     int most = server->acceptor.most_fd;
     if (server->connections == NULL)
         server->connections = calloc((size_t)most + 1, sizeof *server->connections);
-    int number = server->connections != NULL ? fcntl(fd, F_DUPFD_CLOEXEC, server->next_fd) : -1;
+    if (server->connections == NULL || !has_room(server, address)) {
+        (void)close(fd);
+        return NULL;
+    }
+    int number = fcntl(fd, F_DUPFD_CLOEXEC, server->next_fd);
     if (number > most) { /* from the beginning again */
         (void)close(number);
         server->next_fd = 0;
@@ -37,6 +76,7 @@ static struct rpc_connection *connection_new(struct rpc_server *server, int fd,
     }
     struct rpc_connection *connection = &server->connections[number];
     server->next_fd = number + 1;
+    server->connection_count++;
     intake_release(&server->service->intake, &connection->claim);
     tls_count_release(connection->count);
     *connection = (struct rpc_connection){.number = number,

@@ -85,6 +85,8 @@ struct rpc_server {
     uint32_t call_count;
     int next_fd;
     struct rpc_connection *connections; /* owned; by descriptor */
+    uint64_t connection_count, counted_ns; /* no less than there are; when they were counted */
+    uint8_t crowd[16];                     /* the peer that had too many then; else zeros */
     sd_event_source *look;
     bool is_looking;
     struct rpc_event stopped;

@@ -54,3 +54,37 @@ def test_idle_connections(tmp_path, count, interface):
             connection.close()
         falls_to(before + 3, lambda: descriptors(server.front), 60)
     server.stop()
+
+
+@pytest.mark.parametrize("interface", ["http", "grpc"])
+def test_one_address_leaves_room_for_others(tmp_path, interface):
+    """Of so many connections as there may be, seven eighths."""
+    server = Server(tmp_path, http=True, grpc=True, env={"POLYAGENT_SERVER_MAX_CONNECTIONS": "400"})
+    port = server.port if interface == "http" else int(server.grpc.rsplit(":", 1)[1])
+    before = settled(lambda: descriptors(server.front))
+    crowd = []
+    for _ in range(600):
+        crowd.append(socket.create_connection(("127.0.0.1", port), timeout=60))
+        crowd[-1].sendall(b"P")
+    most = before + 400 // 8 * 7 + 10
+    falls_to(most, lambda: descriptors(server.front))
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=60, source_address=("127.0.0.2", 0)) as other:
+            other.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" if interface == "http" else b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"))
+            assert other.recv(100)
+    for connection in crowd:
+        connection.close()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:  # once they are gone, all is as it was
+        try:
+            if interface == "http":
+                assert over_http(server) == "1\n"
+            else:
+                with Client(server.grpc) as client:
+                    assert client.run_python("print(1)").stdout == "1\n"
+            break
+        except Exception:  # refused still
+            time.sleep(0.2)
+    else:
+        raise AssertionError("nobody gets in")
+    server.stop()

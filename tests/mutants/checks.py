@@ -115,6 +115,8 @@ CHECKS = [
     ("handshakes are bounded", "src/server/tls.c", "        make_room(tls, link->peer);\n", "", ["tests/e2e/test_edges.py -k handshakes"]),
     ("MCP's headers are checked", "src/server/http_mcp.c", "unsigned refused = check_headers(r, &why);", "unsigned refused = 0; (void)check_headers; why = \"\";", ["tests/e2e/test_mcp.py -k headers_are"]),
     ("progress tokens are short", "src/server/mcp.c", "json_string_length(token) > MAX_TOKEN_BYTES", "false", ["tests/e2e/test_mcp.py -k progress_tokens"]),
+    ("one address leaves connections for others", "src/server/http_bounds.c", "return peer->connections < server->most_connections / 8 * 7 + 1;", "return true;", ["tests/e2e/test_connections.py -k leaves_room"]),
+    ("one address leaves calls for others", "src/server/rpc_connections.c", "memcmp(server->crowd, peer, sizeof peer) != 0", "true", ["tests/e2e/test_connections.py -k leaves_room"]),
     ("files are found through no link", "src/tools/folder.c", ".resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS}", ".resolve = 0}", ["folder", "tests/hostile/test_strangers.py -k download"]),
     ("JSON is looked at in one pass", "src/base/json_scan.c", "if (at > quote) quote = memchr(", "quote = memchr(", ["json_scan"]),
     ("an answer is counted before it is parsed", "src/tools/result.c", "json_scan_is_within((const char *)bytes.data, bytes.size, ANSWER_VALUES, ANSWER_DEPTH))", "true)", ["result"]),
