@@ -12,12 +12,13 @@ import tempfile
 import time
 
 import pytest
+import trustme
 import yaml
 from program import POLYAGENT, ROOT
-from server import Server
+from server import Server, becomes
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
-from polyagent import Client  # noqa: E402
+from polyagent import Client, Connection, PolyagentError  # noqa: E402
 
 DEPLOY = ROOT / "deploy"
 
@@ -52,6 +53,31 @@ def test_sockets_and_readiness_as_systemd_has_them(tmp_path):
     assert process.wait(60) == 0 and b"STOPPING=1" in notify.recv(1000)
     for s in (*listening, notify):
         s.close()
+
+
+def test_sockets_from_systemd_with_tls(tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "key")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    listening = socket.create_server(("127.0.0.1", 0))
+    env = {**os.environ, "POLYAGENT_SOCKET": str(tmp_path / "s.sock"), "POLYAGENT_SESSIONS_DIR": str(tmp_path / "sessions"), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "grpc",
+           "POLYAGENT_SERVER_TLS_CERTIFICATE": str(tmp_path / "cert"), "POLYAGENT_SERVER_TLS_KEY": str(tmp_path / "key")}
+    place = f"exec 50<&{listening.fileno()}; exec 3<&50 50<&-"
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(["bash", "-c", f"{place}; LISTEN_PID=$$ exec {POLYAGENT} serve --http off"], env=env, pass_fds=[listening.fileno()], stderr=log)
+    with Client(Connection(f"localhost:{listening.getsockname()[1]}", root_certificates=authority.cert_pem.bytes())) as client:
+        assert becomes(lambda: answers(client), True, 60)
+    process.terminate()
+    assert process.wait(60) == 0
+    listening.close()
+
+
+def answers(client):
+    try:
+        return client.run_python("print(1)").stdout == "1\n"
+    except PolyagentError:
+        return False
 
 
 def test_units_name_what_there_is():
