@@ -249,11 +249,14 @@ static enum MHD_Result refuse_method(struct request *r, const char *path) {
     return http_send_not_allowed(r, allowed);
 }
 
-/* Among "GET, POST". */
+/* Among "GET, POST": all of the word, not "T". */
 static bool has_method(const char *methods, const char *method) {
-    size_t length = strlen(method);
-    const char *at = strstr(methods, method);
-    return length > 0 && at != NULL && (at[length] == 0 || at[length] == ',');
+    for (const char *at = methods; *at != 0; at += strspn(at, ", ")) {
+        size_t length = strcspn(at, ",");
+        if (length == strlen(method) && strncmp(at, method, length) == 0) return true;
+        at += length;
+    }
+    return false;
 }
 
 /* A complete request as it was decided when its head came. */

@@ -188,6 +188,17 @@ def test_pages_of_our_own(open_server):
         assert status(origin) == 403, origin
 
 
+@pytest.mark.parametrize("method", ["T", "ST", "ET", "ELETE", "G", "POS", "POST,", "GET, POST", ",", "get", "GETT"])
+def test_a_part_of_a_method_is_none(open_server, method):
+    """fuzz_http found that "T" was taken for the end of "GET", and no route was."""
+    front = open_server.front
+    for path in ("/sessions", "/sessions/" + "0" * 24, "/tools/list", "/nope"):
+        with socket.create_connection(("127.0.0.1", open_server.port), timeout=30) as client:
+            client.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert answer(client)[0] in (400, 404, 405, 501), (method, path)
+    assert open_server.front == front and open_server.ask("GET", "/sessions")[0] == 200
+
+
 @pytest.mark.parametrize("lengths", [b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: chunked\r\nContent-Length: 5",
                                      b"Content-Length: 5\r\nContent-Length: 5", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
                                      b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: identity"])
