@@ -84,7 +84,7 @@ struct rpc_server {
     TAILQ_HEAD(rpc_calls, rpc_call) calls; /* that have come and are not over */
     uint32_t call_count;
     int next_fd;
-    struct rpc_connection *connections; /* owned; by descriptor */
+    struct rpc_connection *connections;    /* owned; by descriptor */
     uint64_t connection_count, counted_ns; /* no less than there are; when they were counted */
     uint8_t crowd[16];                     /* the peer that had too many then; else zeros */
     sd_event_source *look;
