@@ -66,8 +66,8 @@ def test_sequences_are_shown_and_colours_stay(server, place):
     assert shown("python", *args, "-c", TITLE, **more) == (b"\\x1b]0;pwned\\a\\x1b[2J\r\n", 0)
     assert shown("python", *args, "--raw", "-c", TITLE, **more) == (b"\x1b]0;pwned\x07\x1b[2J\r\n", 0)
     assert shown("python", *args, "-c", "import sys; sys.stderr.write('\\x1b[1;31mré\\x1b[0md\\r\\x1b[6n')", **more) == (b"\x1b[1;31mr\xc3\xa9\x1b[0md\r\\x1b[6n", 0)
-    assert shown("js", *args, "-c", "console.log('\\x1bc')", **more)[0] == b"\\x1bc\r\n"
-    assert shown("ruby", *args, "-c", "print \"\\e]52;c;Zm9v\\a\"", **more)[0] == b"\\x1b]52;c;Zm9v\\a"
+    assert shown("js", *args, "-c", "console.log('\\x1bc')", **more)[0].endswith(b"\\x1bc\r\n")
+    assert shown("ruby", *args, "-c", "print \"\\e]52;c;Zm9v\\a\"", **more)[0].endswith(b"\\x1b]52;c;Zm9v\\a")  # a bar may come first, while it is compiled
 
 
 def test_a_colour_does_not_outlive_its_program():

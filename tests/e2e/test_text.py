@@ -145,7 +145,7 @@ def test_help_and_version_in_each_spelling():
 
 @pytest.mark.parametrize("name, said", [
     ("POLYAGENT_WASI_MAX_FUL", "did you mean POLYAGENT_WASI_MAX_FUEL?"), ("POLYAGENT_SERVER_NONSENSE_OF_MINE", "no such setting"), ("POLYAGENT_SOKET", "did you mean POLYAGENT_SOCKET?"),
-    ("POLYAGENT_WASI_MAX_FUEL", ""), ("POLYAGENT_SERVICE_PORT", ""), ("POLYAGENT_PORT_8000_TCP", ""), ("POLYAGENT_OF_SOMEBODY_ELSE", ""), ("POLYAGENT_LOG", "")])
+    ("POLYAGENT_WASI_MAX_FUEL", ""), ("POLYAGENT_SERVICE_PORT", ""), ("POLYAGENT_PORT_8000_TCP", ""), ("POLYAGENT_OF_SOMEBODY_ELSE", ""), ("POLYAGENT_TOKEN", "")])
 def test_variables_that_are_no_settings_are_told(name, said):
     done = run("tool", "--help", env={**os.environ, name: "1"})
     assert done.returncode == 0 and (said in done.err and name in done.err if said else done.err == ""), done
