@@ -81,7 +81,7 @@ CHECKS = [
     ("what outlives its run ends with the server", "src/supervisor/cgroup.c", "if (pid > 0 && pid != getpid()) (void)kill((pid_t)pid, SIGKILL);", "(void)pid;", ["tests/e2e/test_serve.py -k cgroup"]),
     ("required layers are in force", "src/supervisor/judge.c", "} else if (ended_well && shared->started && lacking != 0) {", "} else if (false) {", ["judge"]),
     ("a report's texts end", "src/supervisor/judge.c", "text_tidy(report->message, sizeof report->message, TEXT_ONE_LINE);", "", ["judge"]),
-    ("control characters are made visible", "src/base/text.c", "return is_control(*code) || misleads(*code);", "return false;", ["text", "log", "judge"]),
+    ("control characters are made visible", "src/base/text.c", "return is_control(*code) || misleads(*code);", "return is_control(*code) && misleads(*code);", ["text", "log", "judge"]),
     ("texts are cut at characters", "src/base/text.c", "    size -= text_cut_off((const uint8_t *)text, size);\n", "", ["text"]),
     ("a terminal gets no sequences but colours", "src/base/text.c", "result = show_code(out, 0x1b);", 'result = buffer_append(out, "\\x1b", 1);', ["text"]),
     ("a program's output comes to a terminal by the screen", "src/cli/execute.c", "if (!run->raw && screen_start(&screen, fds, &err) != 0)", "if (false)", ["tests/e2e/test_terminal.py"]),

@@ -78,6 +78,15 @@ static void test_an_error_is_one_line_of_text(void **state) {
         assert_memory_equal(err.text, long_text, length);
         assert_int_equal((length - start) % 2, 0);
     }
+    for (size_t start = 0; start < 4;
+         start++) { /* the same with longer ones: no U+FFFD comes of it */
+        memset(long_text, 'k', start);
+        for (size_t at = start; at + 4 < sizeof long_text; at += 4)
+            memcpy(long_text + at, "\xf0\x9f\x8e\x89", 4);
+        error_set(&err, PA_INTERNAL, "%s", long_text);
+        assert_memory_equal(err.text, long_text, strlen(err.text));
+        assert_int_equal((strlen(err.text) - start) % 4, 0);
+    }
     memset(long_text, 1, sizeof long_text - 1); /* all of it grows fourfold */
     error_set(&err, PA_INTERNAL, "%s", long_text);
     assert_int_equal(strlen(err.text), (sizeof err.text - 1) / 4 * 4);
