@@ -63,6 +63,12 @@ static bool logs_to_file(void) {
     return fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+#ifdef __SANITIZE_ADDRESS__ /* its shadow memory counts, too */
+enum { MEMORY_IS_BOUND = false };
+#else
+enum { MEMORY_IS_BOUND = true };
+#endif
+
 /* What is set, but never less than it takes to serve: two of the largest modules in base64, in
  * buffers that double as they grow, one of them decoded, and all else. */
 static uint64_t memory_bound(const struct config *c) {
@@ -83,9 +89,7 @@ static int limit_all(const struct front_seal *seal) {
         (void)pthread_attr_destroy(&attributes);
     }
     if (result != 0) return -result;
-#if !defined(__SANITIZE_ADDRESS__) /* its shadow memory counts, too */
-    if (c->front_memory_bytes > 0) result = limit(RLIMIT_DATA, memory_bound(c));
-#endif
+    if (MEMORY_IS_BOUND && c->front_memory_bytes > 0) result = limit(RLIMIT_DATA, memory_bound(c));
     if (result == 0) result = limit(RLIMIT_CORE, 0);
     if (result == 0 && seal->own_user) result = limit(RLIMIT_NPROC, MAX_THREADS);
     if (result == 0 && !logs_to_file()) result = limit(RLIMIT_FSIZE, file_bytes);
