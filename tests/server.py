@@ -65,7 +65,7 @@ class Server:
     """`polyagent serve`; with http or grpc, `port` and `grpc` are where it listens, and `front` is the process that
     does; `under` is a program that it is started by, such as strace."""
 
-    def __init__(self, folder, *options, http=False, grpc=False, env=None, limit_files=None, under=()):
+    def __init__(self, folder, *options, http=False, grpc=False, env=None, limit_files=None, under=(), seconds=120):
         self.socket = folder / "s.sock"
         self.env = {**os.environ, "POLYAGENT_SOCKET": str(self.socket), "POLYAGENT_SESSIONS_DIR": str(folder / "sessions"),
                     "POLYAGENT_INTERPRETERS_COMPILE_AHEAD": "false", **(env or {})}
@@ -74,7 +74,7 @@ class Server:
         with open(self.log, "w") as log:
             limit = ["prlimit", f"--nofile={limit_files}:{limit_files}", "--"] if limit_files else []
             self.process = subprocess.Popen([*under, *limit, POLYAGENT, "serve", *listen, *options], env=self.env, stderr=log)
-        found, until = {}, time.monotonic() + 120
+        found, until = {}, time.monotonic() + seconds
         while "listening" not in found:
             assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()
             found = dict(re.findall(r"^polyagent: (http|grpc|listening) at (\S+)$", self.log.read_text(), re.M))

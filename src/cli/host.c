@@ -28,6 +28,8 @@ static int submit(struct host *host, const struct tool_call *call, struct error 
     struct packet packet;
     struct pa_module module;
     struct pa_job job = call->job;
+    /* Nothing is run: whatever takes long is the compiler's, which has bounds of its own. */
+    job.limits.execution_timeout_ms = job.limits.cpu_time_ms = 0;
     job.argc = socket_job_argc(&job, call->warm_argc);
     int result = call->module_path != NULL
                      ? module_open_file(&module, &host->cache, call->module_path,
@@ -36,8 +38,10 @@ static int submit(struct host *host, const struct tool_call *call, struct error 
                                    job.limits.max_module_bytes, err);
     if (result != 0) return -1;
     result = packet_pack(&packet, &job, err);
-    if (result == 0)
+    if (result == 0) {
+        packet.header.flags |= PACKET_PATIENT; /* there is nobody yet who could come again */
         result = supervisor_submit(host->supervisor, &packet, &module, on_warm, host, NULL, err);
+    }
     module_fini(&module);
     return result;
 }

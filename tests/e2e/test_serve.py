@@ -314,6 +314,30 @@ def test_bounds_of_all_workers_by_cgroup(tmp_path, monkeypatch):
     assert not places and resident_kib(stray) is None
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["empty", "full disk"])
+def test_the_first_start_waits_for_the_compiler(tmp_path, full):
+    """However little time a run has by the settings; systemd hears that it is ready when Python is."""
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    if full and (os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", cache], check=False).returncode != 0):
+        pytest.skip("mounting takes root")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        try:
+            server = Server(tmp_path, seconds=600, env={"POLYAGENT_CACHE_DIR": str(cache), "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                                                        "POLYAGENT_WASI_EXECUTION_TIMEOUT_MS": "100"})
+            assert systemd.recv(1000) == b"READY=1"
+            call = {"code": "print('warm')", "execution_timeout_ms": 30000}
+            result = json.loads(server.run("tool", "python_wasi_runner", "-", stdin=json.dumps(call)).out)
+            assert (result["stdout"], result["usage"]["cache"]) == ("warm\n", "hit")
+            assert any(entry.stat().st_size > 1 << 20 for entry in cache.iterdir()) != full
+            server.stop()
+        finally:
+            if full:
+                subprocess.run(["umount", "--lazy", cache], check=True)
+
+
 def test_callers_of_an_interpreter_that_is_being_compiled_are_told_when_to_come_again(tmp_path):
     """Not that it is an invalid module; it is compiled meanwhile, and a command waits for it."""
     server = Server(tmp_path, http=True, env={"POLYAGENT_CACHE_DIR": str(tmp_path / "cache")})
