@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -125,6 +126,35 @@ static int prepare(struct put *p, struct item *item, struct error *err) {
     return 0;
 }
 
+/* '/' before all else: so what lies beneath a name comes right after it. */
+static int compare_paths(const void *a, const void *b) {
+    const char *x = (*(struct item *const *)a)->path, *y = (*(struct item *const *)b)->path;
+    while (*x != 0 && *x == *y)
+        x++, y++;
+    int left = *x == '/' ? 1 : *x == 0 ? 0 : (uint8_t)*x + 1;
+    int right = *y == '/' ? 1 : *y == 0 ? 0 : (uint8_t)*y + 1;
+    return left - right;
+}
+
+/* Two of one path ("a" and "/workspace/a"), or one within another: not all of them can be. */
+static int check_names(struct put *p, struct error *err) {
+    int result = 0;
+    struct item **sorted = calloc(p->count, sizeof *sorted);
+    if (sorted == NULL) return error_set(err, PA_INTERNAL, "files: out of memory");
+    for (size_t i = 0; i < p->count; i++)
+        sorted[i] = &p->items[i];
+    qsort(sorted, p->count, sizeof *sorted, compare_paths);
+    for (size_t i = 1; i < p->count && result == 0; i++) {
+        size_t length = strlen(sorted[i - 1]->path);
+        const char *path = sorted[i]->path;
+        if (strncmp(sorted[i - 1]->path, path, length) == 0 &&
+            (path[length] == 0 || path[length] == '/'))
+            result = refuse(sorted[i - 1], EEXIST, err);
+    }
+    free(sorted);
+    return result;
+}
+
 static int check_room(struct put *p, struct error *err) {
     uint64_t bytes = 0, former = 0, names = 0;
     for (size_t i = 0; i < p->count; i++) {
@@ -175,7 +205,7 @@ static void undo(const struct put *p) {
 }
 
 static int place_all(struct put *p, struct error *err) {
-    int result = 0;
+    int result = check_names(p, err);
     for (size_t i = 0; i < p->count && result == 0; i++)
         result = prepare(p, &p->items[i], err);
     if (result == 0) result = check_room(p, err);

@@ -112,6 +112,7 @@ def test_artifacts(tmp_path, monkeypatch):
     ({"../x": ""}, "files.../x"), ({"/etc/x": ""}, "files./etc/x"), ({"a/../../x": ""}, "beneath /workspace"), ({"": ""}, "beneath"), ({"a//b": ""}, "beneath"),
     ({"a/": ""}, "beneath"), ({"./a": ""}, "beneath"), ({"x" * 2000: ""}, "beneath"), ({"a": 5}, "files.a: must be a string"), ({"a": {"base64": "%"}}, "not base64"),
     ({"a": {"base64": "", "b": 1}}, "must be a string"), ({"a": "", "a/b": ""}, "in the way"), ({"a/b": "", "/workspace/a/b": ""}, "in the way"),
+    ({"a/b": "", "a.c": "", "a": ""}, "files.a: stands in the way"),
     ({str(i): "" for i in range(1001)}, "at most 1000"), ([], "files: must be an object")])
 def test_files_that_are_none_are_refused(tmp_path, monkeypatch, files, text):
     monkeypatch.setenv("TMPDIR", str(tmp_path))

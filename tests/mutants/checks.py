@@ -123,6 +123,7 @@ CHECKS = [
     ("an answer is counted before it is parsed", "src/tools/result.c", "json_scan_is_within((const char *)bytes.data, bytes.size, ANSWER_VALUES, ANSWER_DEPTH))", "true)", ["result"]),
     ("an output is read to its limit", "src/tools/result.c", "*more = (uint64_t)st.st_size > most;", "", ["result"]),
     ("an answer's files are what they say", "src/tools/result.c", "artifact_is_sound(file)", "json_is_object(file)", ["tests/hostile/test_forgery.py -k names"]),
+    ("no two files of a request are one", "src/tools/folder_put.c", "int result = check_names(p, err);", "int result = 0;", ["folder"]),
     ("files of a request come all or none", "src/tools/folder_put.c", "if (result == 0) result = check_room(p, err);", "", ["folder"]),
     ("a tenant has a share of sessions", "src/server/sessions_share.c", "if (!full && count_of(all, owner) + more <= most) return 0;", "if (!full) return 0;", ["tests/e2e/test_sessions.py -k own_sessions"]),
     ("nobody's session makes way for another's", "src/server/sessions_share.c", "session->at == SESSION_IDLE && strcmp(session->owner, owner) == 0)", "session->at == SESSION_IDLE)", ["tests/e2e/test_sessions.py -k own_sessions"]),

@@ -100,6 +100,8 @@ static void test_files_come_all_or_none(void **state) {
     static const char *const refused[] = {
         "{\"a\": \"new\", \"e/f/g\": \"x\", \"d\": \"a folder\"}",
         "{\"a\": \"new\", \"e/f/g\": \"x\", \"e/f\": \"y\"}",
+        "{\"a\": \"new\", \"e\": \"x\", \"e.g\": \"\", \"e/f\": \"y\"}",
+        "{\"a\": \"new\", \"e/f\": \"x\", \"e/f.\": \"\", \"/workspace/e/f\": \"y\"}",
         "{\"a\": \"new\", \"e/f/g\": \"x\", \"../out\": \"y\"}",
         "{\"a\": \"new\", \"e/f/g\": \"x\", \"h\": {\"base64\": \"!\"}}",
         "{\"a\": \"new\", \"e/f/g\": \"x\", \"up/h\": \"y\"}",
