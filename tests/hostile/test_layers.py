@@ -151,6 +151,36 @@ def test_a_mount_is_no_way_up(tmp_path):
         assert refused(attack("climb", "../secret", layers=only("user_namespace", "uid"), options=options))
 
 
+MAKER = """(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "made")
+  (func (export "_start") ;; makes the file in the first mount, to write to; the exit code is the error
+    (call $exit (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 1)
+      (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 16)))))"""
+
+
+@pytest.mark.parametrize("missing", ["user_namespace", "uid", "mount_namespace"])
+def test_a_mount_is_the_guests_whatever_layer_is_missing(missing, tmp_path, monkeypatch):
+    """As root, with or without a namespace of users: a worker acts as the owner of what was mounted for it."""
+    if os.geteuid() != 0:
+        pytest.skip("an ordinary user's workers keep its id")
+    (tmp_path / "maker.wat").write_text(MAKER)
+    inside = tmp_path / "inside"
+    inside.mkdir(mode=0o700)
+    os.chown(inside, 10001, 10002)
+    names = ["user_namespace", "mount_namespace", "pid_namespace", "net_namespace", "rlimits", "no_new_privs",
+             "not_dumpable", "no_capabilities", "uid", "landlock", "seccomp"]
+    monkeypatch.setenv("POLYAGENT_WASI_ISOLATION_LAYERS", only(*(n for n in names if n != missing)))
+    done = run("run", "--local", "--stats=json", "--dir", f"{inside}::/data:rw", tmp_path / "maker.wat")
+    assert done.returncode == 0, done.err
+    assert missing not in json.loads(done.err.splitlines()[-1])["isolation"]
+    made = (inside / "made").stat()
+    assert (made.st_uid, made.st_gid) == (10001, 10002)
+
+
 def test_what_a_worker_is():
     facts = {name: int(attack(name, layers=only("user_namespace", "pid_namespace", "uid", "no_new_privs",
                                                 "not_dumpable", "rlimits", "no_capabilities"))
