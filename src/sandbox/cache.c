@@ -46,6 +46,38 @@ static int make_dirs(char *path, struct error *err) {
     }
 }
 
+static bool is_entry(const char *name) {
+    size_t length = strlen(name);
+    return length == 70 && strcmp(name + 64, ".cwasm") == 0;
+}
+
+/* What a cache's directory has in it: of any key, and of writers under way. */
+static bool is_ours(const char *name) {
+    return is_entry(name) || strncmp(name, "digest-", 7) == 0 || strncmp(name, "tmp-", 4) == 0 ||
+           strcmp(name, "locks") == 0;
+}
+
+/* NULL with errno on failure; to be closed by closedir(). */
+static DIR *open_listing(int dir_fd) {
+    _cleanup_(fd_closep) int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir != NULL) (void)steal_fd(&fd); /* the stream owns it now */
+    return dir;
+}
+
+static bool is_ours_alone(int dir_fd) {
+    static const char *const others[] = {".", "..", "lost+found"};
+    DIR *dir = open_listing(dir_fd);
+    bool alone = dir != NULL;
+    for (const struct dirent *d; alone && (d = readdir(dir)) != NULL;) {
+        alone = is_ours(d->d_name);
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+            alone = alone || strcmp(d->d_name, others[i]) == 0;
+    }
+    if (dir != NULL) (void)closedir(dir);
+    return alone;
+}
+
 /* A directory that others can write to would let them plant native code. */
 static int open_private_dir(const char *path, struct error *err) {
     struct stat st;
@@ -56,6 +88,22 @@ static int open_private_dir(const char *path, struct error *err) {
     if (st.st_uid != geteuid() || st.st_mode & 022) {
         return error_set(err, PA_DENIED,
                          "%s: belongs to somebody else or others can write to it; "
+                         "run: chmod 700, or name another one by POLYAGENT_CACHE_DIR",
+                         path);
+    }
+    return steal_fd(&fd);
+}
+
+/* Entries can be read by all who get at them, and are code of tenants: the directory is closed to
+ * others. One that holds more than a cache is not ours to close. */
+static int open_cache_dir(const char *path, struct error *err) {
+    struct stat st;
+    _cleanup_(fd_closep) int fd = open_private_dir(path, err);
+    if (fd < 0) return -1;
+    bool is_open = fstat(fd, &st) != 0 || (st.st_mode & 077) != 0;
+    if (is_open && (!is_ours_alone(fd) || fchmod(fd, 0700) != 0)) {
+        return error_set(err, PA_DENIED,
+                         "%s: others can read it, and so the code of all modules; "
                          "run: chmod 700, or name another one by POLYAGENT_CACHE_DIR",
                          path);
     }
@@ -148,7 +196,7 @@ int cache_open(struct cache *cache, const char *dir, struct error *err) {
     *err = (struct error){0};
     if (load_key(cache, err) != 0) return -1;
     if (made != 0) return 0; /* it costs speed, not service */
-    cache->dir_fd = open_private_dir(cache->path, err);
+    cache->dir_fd = open_cache_dir(cache->path, err);
     return cache->dir_fd < 0 ? -1 : 0;
 }
 
@@ -236,19 +284,6 @@ static bool is_leftover(int dir_fd, const char *name) {
            time(NULL) - st.st_mtime > STALE_TEMP_SECONDS;
 }
 
-/* NULL with errno on failure; to be closed by closedir(). */
-static DIR *open_listing(const struct cache *cache) {
-    _cleanup_(fd_closep) int fd = openat(cache->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (dir != NULL) (void)steal_fd(&fd); /* the stream owns it now */
-    return dir;
-}
-
-static bool is_entry(const char *name) {
-    size_t length = strlen(name);
-    return length == 70 && strcmp(name + 64, ".cwasm") == 0;
-}
-
 /* Those of another key are somebody else's. */
 static bool is_own(const struct cache *cache, const char *name) {
     uint8_t id[crypto_generichash_BYTES_MIN];
@@ -284,7 +319,7 @@ static uint8_t class_of(const struct cache *cache, const char *name, off_t size)
 static struct candidate *list_entries(struct cache *cache, size_t *count, uint64_t *total) {
     struct candidate *all = NULL;
     size_t room = 0;
-    DIR *dir = open_listing(cache);
+    DIR *dir = open_listing(cache->dir_fd);
     *count = 0;
     *total = 0;
     if (dir == NULL) return NULL; /* the next writer tries again */
@@ -402,7 +437,7 @@ int cache_commit(struct cache *cache, int fd, const char *temp, const char *name
 
 int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *context,
                struct error *err) {
-    DIR *dir = open_listing(cache);
+    DIR *dir = open_listing(cache->dir_fd);
     if (dir == NULL) return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
         struct stat st;
@@ -418,7 +453,7 @@ int cache_walk(struct cache *cache, bool check, cache_visitor visit, void *conte
 }
 
 int cache_clear(struct cache *cache, struct error *err) {
-    DIR *dir = open_listing(cache);
+    DIR *dir = open_listing(cache->dir_fd);
     int removed = 0;
     if (dir == NULL) return error_set_errno(err, PA_INTERNAL, errno, "list %s", cache->path);
     for (const struct dirent *d; (d = readdir(dir)) != NULL;) {

@@ -27,7 +27,9 @@ struct cache {
     char path[4096];
 };
 
-/* Opens, and makes where missing, `dir` (NULL: the user's own) and the key. Where there is no room
+/* Opens, and makes where missing, `dir` (NULL: the user's own) and the key. Others cannot read it
+ * from then on; one that they can write to, or that they can read and that holds more than a cache,
+ * is refused (PA_DENIED). Where there is no room
  * for the directory, or none may be made, there is no cache. */
 int cache_open(struct cache *cache, const char *dir, struct error *err);
 void cache_close(struct cache *cache);

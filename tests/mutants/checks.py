@@ -63,6 +63,8 @@ CHECKS = [
     ("cached code has one name", "src/sandbox/cache.c", "st.st_nlink != 1", "false", ["cache"]),
     ("cached code is ours", "src/sandbox/cache.c", "(st.st_mode & 07777) != ENTRY_MODE", "false", ["cache"]),
     ("the cache's directory is private", "src/sandbox/cache.c", "if (st.st_uid != geteuid() || st.st_mode & 022) {", "if (false) {", ["cache"]),
+    ("others cannot read cached code", "src/sandbox/cache.c", "bool is_open = fstat(fd, &st) != 0 || (st.st_mode & 077) != 0;", "bool is_open = fstat(fd, &st) != 0;", ["cache"]),
+    ("only a cache's directory is closed to others", "src/sandbox/cache.c", "(!is_ours_alone(fd) || fchmod(fd, 0700) != 0)", "fchmod(fd, 0700) != 0", ["cache"]),
     ("cached code is no link", "src/sandbox/cache.c", "openat(cache->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);\n    if (fd >= 0 && is_sound", "openat(cache->dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);\n    if (fd >= 0 && is_sound", ["cache"]),
     ("no mount holds the cache", "src/sandbox/cache.c", "return above || below;", "return 0;", ["tests/e2e/test_run.py -k cache"]),
     ("a job's numbers are possible", "src/worker/packet.c", "if (!numbers_are_possible(h)) {", "if (false) {", ["packet"]),

@@ -166,6 +166,27 @@ static void test_a_directory_open_to_others_is_refused(void **state) {
     cache_close(&cache);
 }
 
+static void test_others_cannot_read_code(void **state) {
+    struct bench *b = *state;
+    struct cache cache;
+    struct error err = {0};
+    struct stat st;
+    assert_int_equal(chmod(b->cache.path, 0755), 0); /* as an installer, or mkdir, makes it */
+    assert_int_equal(cache_open(&cache, b->cache.path, &err), 0);
+    assert_int_equal(stat(b->cache.path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    cache_close(&cache);
+    assert_true(hits(b));
+    assert_int_equal(chmod(b->cache.path, 0755), 0);
+    assert_int_equal(mkdirat(b->cache.dir_fd, "of-others", 0755), 0);
+    assert_int_equal(cache_open(&cache, b->cache.path, &err), -1);
+    assert_int_equal(err.code, PA_DENIED);
+    assert_non_null(strstr(err.text, "chmod 700"));
+    cache_close(&cache);
+    assert_int_equal(stat(b->cache.path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0755);
+}
+
 static void test_leftovers_of_killed_writers_go(void **state) {
     struct bench *b = *state;
     const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
@@ -280,6 +301,7 @@ int main(void) {
         T(test_what_is_not_our_private_file_is_a_miss),
         T(test_another_key_opens_nothing),
         T(test_a_directory_open_to_others_is_refused),
+        T(test_others_cannot_read_code),
         T(test_leftovers_of_killed_writers_go),
         T(test_clearing_leaves_nothing),
     };
