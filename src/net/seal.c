@@ -162,12 +162,9 @@ static int restrict_files(const struct front_seal *seal) {
 /* First what needs privileges, in the order that each step leaves the next one possible; what a
  * change of ids undoes after it; the filter last, as it forbids the rest. */
 int seal_front(const struct front_seal *seal, uint32_t *in_force, struct error *err) {
-    uint32_t enabled = seal->enabled;
+    const uint32_t enabled = seal->enabled & LAYERS_OF_SERVICES;
     int result = 0;
     *in_force = LAYER_PROCESS;
-#if defined(__SANITIZE_ADDRESS__)
-    enabled &= ~(uint32_t)(LAYER_SECCOMP | LAYER_LANDLOCK); /* it reads of itself, at any moment */
-#endif
     if (enabled & LAYER_RLIMITS) {
         if ((result = limit_all(seal)) != 0)
             return error_set_errno(err, PA_INTERNAL, -result, "limit the front");
@@ -217,9 +214,7 @@ int seal_broker(uint32_t enabled, struct error *err) {
     if (result == 0 && enabled & LAYER_NO_NEW_PRIVS && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         result = -errno;
     if (result == 0 && enabled & LAYER_RLIMITS) result = limit(RLIMIT_CORE, 0);
-#if !defined(__SANITIZE_ADDRESS__)
-    if (result == 0 && enabled & LAYER_SECCOMP && enabled & LAYER_NO_NEW_PRIVS)
+    if (result == 0 && enabled & LAYERS_OF_SERVICES & LAYER_SECCOMP && enabled & LAYER_NO_NEW_PRIVS)
         result = filter_install();
-#endif
     return result == 0 ? 0 : error_set_errno(err, PA_INTERNAL, -result, "seal the opener of files");
 }
