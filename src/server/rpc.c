@@ -172,10 +172,14 @@ static void on_sent(struct rpc_call *call, bool success) {
     rpc_release_if_over(call);
 }
 
-void rpc_send(struct rpc_call *call, const ProtobufCMessage *message) {
+grpc_slice rpc_pack(const ProtobufCMessage *message) {
     grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(message));
     (void)protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
-    rpc_send_packed(call, slice);
+    return slice;
+}
+
+void rpc_send(struct rpc_call *call, const ProtobufCMessage *message) {
+    rpc_send_packed(call, rpc_pack(message));
 }
 
 void rpc_send_packed(struct rpc_call *call, grpc_slice slice) {

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <strings.h>
 
-typedef Polyagent__Agent__ExecuteTaskRequest task_request;
 typedef Polyagent__Agent__StatusCode status_code;
 
 static status_code code_of(enum pa_status status) {
@@ -32,28 +31,39 @@ static const char *error_text(const json_t *result) {
     return text != NULL ? text : "";
 }
 
+static int pack_tool(const struct rpc_answer *answer, grpc_slice *packed) {
+    Polyagent__Agent__ToolCallResponse response = POLYAGENT__AGENT__TOOL_CALL_RESPONSE__INIT;
+    Polyagent__Agent__ToolCallUpdate update = POLYAGENT__AGENT__TOOL_CALL_UPDATE__INIT;
+    response.output = answer->result != NULL ? json_to_value(answer->result) : NULL;
+    if (response.output == NULL) return -1;
+    response.tool_name = (char *)(uintptr_t)answer->tool;
+    response.status = answer->status;
+    response.error_message = (char *)(uintptr_t)error_text(answer->result);
+    response.execution_time_ms = answer->took_ms;
+    response.request_id = (char *)(uintptr_t)answer->request_id;
+    update.update_case = POLYAGENT__AGENT__TOOL_CALL_UPDATE__UPDATE_RESULT;
+    update.result = &response;
+    *packed = rpc_pack(answer->streams ? &update.base : &response.base);
+    google__protobuf__value__free_unpacked(response.output, NULL);
+    return 0;
+}
+
 /* The run's end: the response, alone or as the last update of a stream. Takes over the result. */
 static void tell(struct rpc_call *call, enum pa_status status, json_t *result, bool streams) {
     grpc_status_code code = rpc_status_of(status);
-    struct rpc_tool_answer answer = {.result = result,
-                                     .status = code_of(status),
-                                     .took_ms =
-                                         (int64_t)((clock_now_ns() - call->began_ns) / NS_PER_MS),
-                                     .streams = streams};
-    grpc_slice packed;
+    struct rpc_answer answer = {.pack = pack_tool,
+                                .result = result,
+                                .status = code_of(status),
+                                .took_ms = (int64_t)((clock_now_ns() - call->began_ns) / NS_PER_MS),
+                                .streams = streams};
     memcpy(answer.tool, call->tool, sizeof answer.tool);
     memcpy(answer.request_id, call->caller.request_id, sizeof answer.request_id);
     call->cancel = NULL;
-    if (code != GRPC_STATUS_OK) { /* the module was looked at only now */
-        rpc_finish(call, code, error_text(result));
-    } else if (result != NULL && rpc_pack_later(call, &answer)) {
+    if (code == GRPC_STATUS_OK) {
+        rpc_answer(call, &answer);
         return;
-    } else if (rpc_tool_answer_pack(&answer, &packed) != 0) {
-        out_of_memory(call);
-    } else {
-        rpc_send_packed(call, packed);
-        rpc_finish(call, GRPC_STATUS_OK, "");
     }
+    rpc_finish(call, code, error_text(result)); /* the module was looked at only now */
     json_decref(result);
 }
 
@@ -88,13 +98,12 @@ static void pause_run(void *run, bool paused) {
     service_pause(run, paused);
 }
 
-static void begin_tool(struct rpc_call *call, struct rpc_tool_request *request, void *context) {
+static void begin_tool(struct rpc_call *call, const struct rpc_request *request, void *context) {
     const struct service_callbacks *callbacks = context;
     struct error err = {0};
-    rpc_name(call, request->message->request_id);
-    (void)snprintf(call->tool, sizeof call->tool, "%s", request->message->tool_name);
+    (void)snprintf(call->tool, sizeof call->tool, "%s", request->tool->tool_name);
     struct service_run *run =
-        service_start(call->server->service, &call->caller, request->message->tool_name,
+        service_start(call->server->service, &call->caller, request->tool->tool_name,
                       request->parameters, callbacks, call, &err);
     if (run == NULL) {
         rpc_refuse(call, &err);
@@ -105,27 +114,12 @@ static void begin_tool(struct rpc_call *call, struct rpc_tool_request *request, 
     call->pause = callbacks->output != NULL ? pause_run : NULL;
 }
 
-static void run_tool(struct rpc_call *call, const uint8_t *data, size_t size,
-                     const struct service_callbacks *callbacks) {
-    void *context = (void *)(uintptr_t)callbacks;
-    struct rpc_tool_request request;
-    struct error err = {0};
-    if (rpc_take_later(call, data, size, begin_tool, context)) return;
-    if (rpc_tool_request_take(&request, data, size, &err) == 0) {
-        begin_tool(call, &request, context);
-    } else {
-        if (request.message != NULL) rpc_name(call, request.message->request_id);
-        rpc_refuse(call, &err);
-    }
-    rpc_tool_request_fini(&request);
-}
-
 static void execute_tool(struct rpc_call *call, const uint8_t *data, size_t size) {
-    run_tool(call, data, size, &whole);
+    rpc_receive(call, data, size, rpc_take_tool, begin_tool, (void *)(uintptr_t)&whole);
 }
 
 static void stream_tool(struct rpc_call *call, const uint8_t *data, size_t size) {
-    run_tool(call, data, size, &streamed);
+    rpc_receive(call, data, size, rpc_take_tool, begin_tool, (void *)(uintptr_t)&streamed);
 }
 
 static status_code code_by_name(const json_t *entry) {
@@ -228,21 +222,25 @@ static void free_task(struct task_message *m) {
     free(m->result_list);
 }
 
+static int pack_task(const struct rpc_answer *answer, grpc_slice *packed) {
+    struct task_message message = {.calls = NULL};
+    bool complete = answer->result != NULL && fill_task(&message, answer->result);
+    if (complete) *packed = rpc_pack(&message.response.base);
+    free_task(&message);
+    return complete ? 0 : -1;
+}
+
 /* A task whose tool was refused is a refusal of the call, as with ExecuteTool. */
 static void on_task_done(void *context, enum pa_status status, json_t *result) {
     struct rpc_call *call = context;
-    struct task_message message = {.calls = NULL};
+    const struct rpc_answer answer = {.pack = pack_task, .result = result};
     grpc_status_code code = rpc_status_of(status);
     call->cancel = NULL;
-    if (code != GRPC_STATUS_OK) {
-        rpc_finish(call, code, error_text(result));
-    } else if (result != NULL && fill_task(&message, result)) {
-        rpc_send(call, &message.response.base);
-        rpc_finish(call, GRPC_STATUS_OK, "");
-    } else {
-        out_of_memory(call);
+    if (code == GRPC_STATUS_OK) {
+        rpc_answer(call, &answer);
+        return;
     }
-    free_task(&message);
+    rpc_finish(call, code, error_text(result));
     json_decref(result);
 }
 
@@ -292,28 +290,15 @@ static void cancel_task(void *task) {
     task_cancel(task);
 }
 
-static void run_task(struct rpc_call *call, const uint8_t *data, size_t size,
-                     const struct task_callbacks *callbacks) {
+static void begin_task(struct rpc_call *call, const struct rpc_request *request, void *context) {
+    const Polyagent__Agent__ExecuteTaskRequest *message = request->task;
+    const struct task_request wanted = {
+        .query = message->query,
+        .tool = json_object_get(request->parameters, "tool_parameters"),
+        .task_id = message->metadata != NULL ? message->metadata->task_id : ""};
     struct error err = {0};
-    if (struct_check(IN_TASK_REQUEST, data, size, &err) != 0) {
-        rpc_refuse(call, &err);
-        return;
-    }
-    task_request *request = polyagent__agent__execute_task_request__unpack(NULL, size, data);
-    const char *id = request != NULL && request->metadata != NULL ? request->metadata->task_id : "";
-    struct task *task = NULL;
-    json_t *context = NULL;
-    rpc_name(call, id);
-    if (request == NULL) {
-        error_set(&err, PA_INVALID_ARGUMENT, "the message is no ExecuteTaskRequest");
-    } else if ((context = struct_to_json(request->context, &err)) != NULL) {
-        const struct task_request wanted = {.query = request->query,
-                                            .tool = json_object_get(context, "tool_parameters"),
-                                            .task_id = id};
-        task = task_start(call->server->tasks, &call->caller, &wanted, callbacks, call, &err);
-    }
-    json_decref(context);
-    polyagent__agent__execute_task_request__free_unpacked(request, NULL);
+    struct task *task =
+        task_start(call->server->tasks, &call->caller, &wanted, context, call, &err);
     if (task == NULL) {
         rpc_refuse(call, &err);
         return;
@@ -323,11 +308,11 @@ static void run_task(struct rpc_call *call, const uint8_t *data, size_t size,
 }
 
 static void execute_task(struct rpc_call *call, const uint8_t *data, size_t size) {
-    run_task(call, data, size, &whole_task);
+    rpc_receive(call, data, size, rpc_take_task, begin_task, (void *)(uintptr_t)&whole_task);
 }
 
 static void stream_task(struct rpc_call *call, const uint8_t *data, size_t size) {
-    run_task(call, data, size, &streamed_task);
+    rpc_receive(call, data, size, rpc_take_task, begin_task, (void *)(uintptr_t)&streamed_task);
 }
 
 static void get_capabilities(struct rpc_call *call, const uint8_t *data, size_t size) {

@@ -160,6 +160,7 @@ void rpc_intake_end(struct rpc_call *call, size_t bytes);
 void rpc_send(struct rpc_call *call, const ProtobufCMessage *message);
 void rpc_finish(struct rpc_call *call, grpc_status_code status, const char *message);
 /* The same, packed already; the slice is taken over. */
+grpc_slice rpc_pack(const ProtobufCMessage *message);
 void rpc_send_packed(struct rpc_call *call, grpc_slice packed);
 /* For whoever has set `cancel` to NULL outside of the library's reports. */
 void rpc_release_if_over(struct rpc_call *call);
@@ -172,31 +173,35 @@ void rpc_name(struct rpc_call *call, const char *request_id);
 /* The value of the client's metadata, or NULL; the caller's, from malloc(). */
 char *rpc_metadata(const struct rpc_call *call, const char *key);
 
-/* rpc_large.c: a tool's request, and its answer. */
-struct rpc_tool_request {
-    Polyagent__Agent__ToolCallRequest *message; /* owned */
-    json_t *parameters;                         /* owned; of that, with the session */
+/* rpc_large.c: a tool's or a task's request, and its answer. */
+struct rpc_request {
+    Polyagent__Agent__ToolCallRequest *tool;    /* owned; NULL: a task's */
+    Polyagent__Agent__ExecuteTaskRequest *task; /* owned; NULL: a tool's */
+    json_t *parameters; /* owned; of the tool, with the session; or the task's context */
 };
-/* -1 with `err`; what is there all the same is to be released. */
-int rpc_tool_request_take(struct rpc_tool_request *request, const uint8_t *data, size_t size,
-                          struct error *err);
-void rpc_tool_request_fini(struct rpc_tool_request *request);
-struct rpc_tool_answer {
-    json_t *result;
+/* 0; -1 with `err`, where what is there all the same is released by the caller, too. */
+typedef int rpc_take(struct rpc_request *request, const uint8_t *data, size_t size,
+                     struct error *err);
+rpc_take rpc_take_tool, rpc_take_task;
+/* Takes it apart, in a thread where it is large; then calls `begin`, or refuses it. `begin` may
+ * keep nothing of it. */
+void rpc_receive(struct rpc_call *call, const uint8_t *data, size_t size, rpc_take *take,
+                 void (*begin)(struct rpc_call *call, const struct rpc_request *request,
+                               void *context),
+                 void *context);
+
+struct rpc_answer {
+    /* -1: out of memory. */
+    int (*pack)(const struct rpc_answer *answer, grpc_slice *packed);
+    json_t *result; /* owned */
     Polyagent__Agent__StatusCode status;
     int64_t took_ms;
     bool streams; /* it is a stream's last update */
     char tool[64], request_id[REQUEST_ID_BYTES];
 };
-/* -1: out of memory. */
-int rpc_tool_answer_pack(const struct rpc_tool_answer *answer, grpc_slice *packed);
-/* Whether it is large, and taken apart in a thread: then `begin` is called, or it is refused. */
-bool rpc_take_later(struct rpc_call *call, const uint8_t *data, size_t size,
-                    void (*begin)(struct rpc_call *call, struct rpc_tool_request *request,
-                                  void *context),
-                    void *context);
-/* Whether it is large, and packed and sent later; its result is taken over then. */
-bool rpc_pack_later(struct rpc_call *call, const struct rpc_tool_answer *answer);
+/* The answer, and the status after it; it is packed in a thread where it is large. Takes over its
+ * result. */
+void rpc_answer(struct rpc_call *call, const struct rpc_answer *answer);
 
 grpc_status_code rpc_status_of(enum pa_status status);
 

@@ -15,60 +15,56 @@ struct rpc_large {
     /* A request: */
     uint8_t *data; /* owned; `size` */
     size_t size;
-    struct rpc_tool_request request; /* owned */
+    rpc_take *take;
+    struct rpc_request request; /* owned */
     int result;
     struct error err;
-    void (*begin)(struct rpc_call *call, struct rpc_tool_request *request, void *context);
+    void (*begin)(struct rpc_call *call, const struct rpc_request *request, void *context);
     void *context;
     /* An answer: */
-    struct rpc_tool_answer answer; /* owned */
-    grpc_slice packed;             /* owned */
+    struct rpc_answer answer; /* owned */
+    grpc_slice packed;        /* owned */
 };
 
-int rpc_tool_request_take(struct rpc_tool_request *request, const uint8_t *data, size_t size,
-                          struct error *err) {
-    *request = (struct rpc_tool_request){.parameters = NULL};
+int rpc_take_tool(struct rpc_request *request, const uint8_t *data, size_t size,
+                  struct error *err) {
     if (struct_check(IN_TOOL_REQUEST, data, size, err) != 0) return -1;
-    request->message = polyagent__agent__tool_call_request__unpack(NULL, size, data);
-    if (request->message == NULL)
+    request->tool = polyagent__agent__tool_call_request__unpack(NULL, size, data);
+    if (request->tool == NULL)
         return error_set(err, PA_INVALID_ARGUMENT, "the message is no ToolCallRequest");
-    request->parameters = struct_to_json(request->message->parameters, err);
-    const char *session = request->message->session_id;
+    request->parameters = struct_to_json(request->tool->parameters, err);
+    const char *session = request->tool->session_id;
     if (request->parameters != NULL && session[0] != 0)
         (void)json_object_set_new(request->parameters, "session_id", json_string(session));
     return request->parameters != NULL ? 0 : -1;
 }
 
-void rpc_tool_request_fini(struct rpc_tool_request *request) {
-    json_decref(request->parameters);
-    polyagent__agent__tool_call_request__free_unpacked(request->message, NULL);
-    *request = (struct rpc_tool_request){.parameters = NULL};
+int rpc_take_task(struct rpc_request *request, const uint8_t *data, size_t size,
+                  struct error *err) {
+    if (struct_check(IN_TASK_REQUEST, data, size, err) != 0) return -1;
+    request->task = polyagent__agent__execute_task_request__unpack(NULL, size, data);
+    if (request->task == NULL)
+        return error_set(err, PA_INVALID_ARGUMENT, "the message is no ExecuteTaskRequest");
+    request->parameters = struct_to_json(request->task->context, err);
+    return request->parameters != NULL ? 0 : -1;
 }
 
-int rpc_tool_answer_pack(const struct rpc_tool_answer *answer, grpc_slice *packed) {
-    Polyagent__Agent__ToolCallResponse response = POLYAGENT__AGENT__TOOL_CALL_RESPONSE__INIT;
-    Polyagent__Agent__ToolCallUpdate update = POLYAGENT__AGENT__TOOL_CALL_UPDATE__INIT;
-    const char *message =
-        json_string_value(json_object_get(json_object_get(answer->result, "error"), "message"));
-    response.output = answer->result != NULL ? json_to_value(answer->result) : NULL;
-    if (response.output == NULL) return -1;
-    response.tool_name = (char *)(uintptr_t)answer->tool;
-    response.status = answer->status;
-    response.error_message = (char *)(uintptr_t)(message != NULL ? message : "");
-    response.execution_time_ms = answer->took_ms;
-    response.request_id = (char *)(uintptr_t)answer->request_id;
-    update.update_case = POLYAGENT__AGENT__TOOL_CALL_UPDATE__UPDATE_RESULT;
-    update.result = &response;
-    const ProtobufCMessage *whole = answer->streams ? &update.base : &response.base;
-    *packed = grpc_slice_malloc(protobuf_c_message_get_packed_size(whole));
-    (void)protobuf_c_message_pack(whole, GRPC_SLICE_START_PTR(*packed));
-    google__protobuf__value__free_unpacked(response.output, NULL);
-    return 0;
+static void fini_request(struct rpc_request *request) {
+    json_decref(request->parameters);
+    polyagent__agent__tool_call_request__free_unpacked(request->tool, NULL);
+    polyagent__agent__execute_task_request__free_unpacked(request->task, NULL);
+}
+
+static const char *id_of(const struct rpc_request *request) {
+    if (request->tool != NULL) return request->tool->request_id;
+    if (request->task != NULL && request->task->metadata != NULL)
+        return request->task->metadata->task_id;
+    return "";
 }
 
 static void release(struct rpc_large *large) {
     free(large->data);
-    rpc_tool_request_fini(&large->request);
+    fini_request(&large->request);
     json_decref(large->answer.result);
     grpc_slice_unref(large->packed);
     free(large);
@@ -102,7 +98,7 @@ static struct rpc_large *make(void (*act)(struct work_job *), void (*done)(struc
 
 static void take_act(struct work_job *job) {
     struct rpc_large *large = (struct rpc_large *)job;
-    large->result = rpc_tool_request_take(&large->request, large->data, large->size, &large->err);
+    large->result = large->take(&large->request, large->data, large->size, &large->err);
     free(large->data);
     large->data = NULL;
 }
@@ -112,6 +108,7 @@ static void take_done(struct work_job *job) {
     struct rpc_call *call = large->call;
     if (call != NULL) {
         call->cancel = NULL;
+        rpc_name(call, id_of(&large->request));
         if (large->result == 0)
             large->begin(call, &large->request, large->context);
         else
@@ -121,10 +118,11 @@ static void take_done(struct work_job *job) {
     release(large);
 }
 
-bool rpc_take_later(struct rpc_call *call, const uint8_t *data, size_t size,
-                    void (*begin)(struct rpc_call *call, struct rpc_tool_request *request,
-                                  void *context),
-                    void *context) {
+/* False: not in a thread, but at once. */
+static bool receive_later(struct rpc_call *call, const uint8_t *data, size_t size, rpc_take *take,
+                          void (*begin)(struct rpc_call *call, const struct rpc_request *request,
+                                        void *context),
+                          void *context) {
     struct error err = {0};
     if (size <= WORK_LARGE_BYTES) return false;
     struct rpc_large *large = make(take_act, take_done);
@@ -136,6 +134,7 @@ bool rpc_take_later(struct rpc_call *call, const uint8_t *data, size_t size,
     }
     memcpy(large->data, data, size);
     large->size = size;
+    large->take = take;
     large->begin = begin;
     large->context = context;
     if (submit(large, call, &err) == 0) return true;
@@ -144,9 +143,36 @@ bool rpc_take_later(struct rpc_call *call, const uint8_t *data, size_t size,
     return true;
 }
 
+void rpc_receive(struct rpc_call *call, const uint8_t *data, size_t size, rpc_take *take,
+                 void (*begin)(struct rpc_call *call, const struct rpc_request *request,
+                               void *context),
+                 void *context) {
+    struct rpc_request request = {.tool = NULL};
+    struct error err = {0};
+    if (receive_later(call, data, size, take, begin, context)) return;
+    int result = take(&request, data, size, &err);
+    rpc_name(call, id_of(&request));
+    if (result == 0)
+        begin(call, &request, context);
+    else
+        rpc_refuse(call, &err);
+    fini_request(&request);
+}
+
 static void pack_act(struct work_job *job) {
     struct rpc_large *large = (struct rpc_large *)job;
-    large->result = rpc_tool_answer_pack(&large->answer, &large->packed);
+    large->result = large->answer.pack(&large->answer, &large->packed);
+}
+
+/* Takes over the packed answer. */
+static void send_answer(struct rpc_call *call, int result, grpc_slice packed) {
+    if (result == 0) {
+        rpc_send_packed(call, packed);
+        rpc_finish(call, GRPC_STATUS_OK, "");
+    } else {
+        grpc_slice_unref(packed);
+        rpc_finish(call, GRPC_STATUS_INTERNAL, "out of memory");
+    }
 }
 
 static void pack_done(struct work_job *job) {
@@ -154,26 +180,26 @@ static void pack_done(struct work_job *job) {
     struct rpc_call *call = large->call;
     if (call != NULL) {
         call->cancel = NULL;
-        if (large->result == 0) {
-            rpc_send_packed(call, large->packed);
-            large->packed = grpc_empty_slice();
-            rpc_finish(call, GRPC_STATUS_OK, "");
-        } else {
-            rpc_finish(call, GRPC_STATUS_INTERNAL, "out of memory");
-        }
+        send_answer(call, large->result, large->packed);
+        large->packed = grpc_empty_slice();
         rpc_release_if_over(call);
     }
     release(large);
 }
 
-bool rpc_pack_later(struct rpc_call *call, const struct rpc_tool_answer *answer) {
+void rpc_answer(struct rpc_call *call, const struct rpc_answer *answer) {
     struct error err = {0};
-    if (!json_is_larger(answer->result, WORK_LARGE_BYTES)) return false;
-    struct rpc_large *large = make(pack_act, pack_done);
-    if (large == NULL) return false;
-    large->answer = *answer;
-    if (submit(large, call, &err) == 0) return true;
-    large->answer.result = NULL;
-    release(large);
-    return false; /* it takes as long as it takes */
+    grpc_slice packed = grpc_empty_slice();
+    struct rpc_large *large =
+        answer->result != NULL && json_is_larger(answer->result, WORK_LARGE_BYTES)
+            ? make(pack_act, pack_done)
+            : NULL;
+    if (large != NULL) {
+        large->answer = *answer;
+        if (submit(large, call, &err) == 0) return;
+        large->answer.result = NULL;
+        release(large); /* it takes as long as it takes */
+    }
+    send_answer(call, answer->pack(answer, &packed), packed);
+    json_decref(answer->result);
 }

@@ -75,8 +75,17 @@ def test_large_messages(server, channel):
     with pytest.raises(grpc.RpcError) as error:
         python(channel, "1", nonsense=["x" * 1000] * 1000)
     assert error.value.code() == CODES.INVALID_ARGUMENT and "nonsense" in error.value.details()
+    task = pb.ExecuteTaskRequest(query="run it", metadata=pb.TaskMetadata(task_id="large"), context={"tool_parameters": {
+        "tool": "python_wasi_runner", "code": "text = open(0).read()\nprint(text, end='')", "stdin": text, "output_limit_bytes": 4 << 20}})
+    done = stub(channel, "ExecuteTask")(task, timeout=60)
+    assert (done.task_id, done.status) == ("large", pb.STATUS_CODE_OK), done.error_message
+    assert json_format.MessageToDict(done.tool_results[0].output)["stdout"] == text
+    broken = task.SerializeToString() + b"\xff"
+    code, _ = refused(lambda: channel.unary_unary("/polyagent.agent.AgentService/ExecuteTask")(broken, timeout=60))
+    assert code == CODES.INVALID_ARGUMENT
     for _ in range(20):
         stub(channel, "ExecuteTool").future(request).cancel()
+        stub(channel, "ExecuteTask").future(task).cancel()
     assert python(channel, "print(1)").status == pb.STATUS_CODE_OK
 
 
