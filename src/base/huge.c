@@ -1,5 +1,8 @@
 #include "base/huge.h"
 
+#include "base/cleanup.h"
+
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -69,12 +72,16 @@ static void replace(const struct range *ranges, size_t count, uintptr_t at) {
     (void)munmap(area, area_bytes); /* what was moved out of it is not there any more */
 }
 
-void huge_pages_for_code(const void *low, const void *high) {
+void huge_pages_for_code(int proc_fd, const void *low, const void *high) {
     struct range ranges[256];
     size_t count = 0;
     char line[512];
-    FILE *maps = fopen("/proc/self/maps", "re");
-    if (maps == NULL) return;
+    int fd = openat(proc_fd, "self/maps", O_RDONLY | O_CLOEXEC);
+    FILE *maps = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (maps == NULL) {
+        fd_closep(&fd);
+        return;
+    }
     while (count < sizeof ranges / sizeof *ranges && fgets(line, sizeof line, maps) != NULL) {
         unsigned long from, to;
         char rights[8];

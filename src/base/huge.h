@@ -9,8 +9,8 @@
 
 /* Puts huge pages with the same bytes in the place of code between `low` and `high`, wherever no
  * more than a file's header and unmapped gaps would become executable with it. The code may be
- * running. */
-void huge_pages_for_code(const void *low, const void *high);
+ * running. `proc_fd` is /proc. */
+void huge_pages_for_code(int proc_fd, const void *low, const void *high);
 
 /* The same for readable and writable memory, in place; where most of it is zeros, those are given
  * back to the kernel instead, until somebody writes to them. */

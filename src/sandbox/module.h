@@ -44,7 +44,11 @@ const wasmtime_module_t *module_code(struct pa_module *module, struct engine *en
 /* Maps native code from a file that is known to be ours: its pages are read as they are needed. */
 wasmtime_module_t *module_load(struct engine *engine, const char *path, struct error *err);
 
+/* The same, of the file at `fd`, where there is no way to /proc but `proc_fd`: the current
+ * directory is that for a moment, and "/" then. */
+wasmtime_module_t *module_load_fd(struct engine *engine, int proc_fd, int fd, struct error *err);
+
 /* Copies a module's code into huge pages (base/huge.h). */
-void module_use_huge_pages(const wasmtime_module_t *module);
+void module_use_huge_pages(int proc_fd, const wasmtime_module_t *module);
 
 #endif

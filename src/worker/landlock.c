@@ -67,13 +67,18 @@ static int create(int abi) {
     return ruleset >= 0 ? ruleset : -errno;
 }
 
-int landlock_restrict(const struct wasi_mount_config *mounts, size_t count, int scope_fd) {
+int landlock_restrict(const struct wasi_mount_config *mounts, size_t count, int scope_fd,
+                      int code_fd) {
     int abi = landlock_abi();
     if (abi == 0) return -EOPNOTSUPP;
     uint64_t newer = newer_rights(abi);
     _cleanup_(fd_closep) int ruleset = create(abi);
     if (ruleset < 0) return ruleset;
     int result = scope_fd >= 0 ? allow(ruleset, READS | WRITES | newer, scope_fd) : 0;
+    if (result == 0 && code_fd >= 0) {
+        result = allow(ruleset, LANDLOCK_ACCESS_FS_READ_FILE, code_fd);
+        if (result == -EBADFD) result = 0; /* a memfd, which is in no file system: it is allowed */
+    }
     for (size_t i = 0; i < count && result == 0; i++)
         result =
             allow(ruleset, READS | (mounts[i].writable ? WRITES | newer : 0), mounts[i].dir_fd);

@@ -9,8 +9,10 @@
 int landlock_abi(void);
 
 /* For this process and its children, for ever. What lies beneath the directory `scope_fd` (-1:
- * none) is allowed, too. Needs no_new_privs. 0 or a negative errno. */
-int landlock_restrict(const struct wasi_mount_config *mounts, size_t count, int scope_fd);
+ * none) is allowed, too, and to read the file `code_fd` (likewise). Needs no_new_privs. 0 or a
+ * negative errno. */
+int landlock_restrict(const struct wasi_mount_config *mounts, size_t count, int scope_fd,
+                      int code_fd);
 
 /* What a process that serves may reach. */
 struct landlock_service {

@@ -202,18 +202,39 @@ static uint64_t largest_file_bytes(const struct pa_job *job,
     return most;
 }
 
-int seal_measure(int proc_fd, uint64_t *space_bytes, uint64_t *data_bytes) {
+int seal_open_measure(int proc_fd) {
+    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
+    int fd = (int)syscall(SYS_openat2, proc_fd, "self/statm", &how, sizeof how);
+    return fd >= 0 ? fd : -errno;
+}
+
+void seal_measure(int measure_fd, uint64_t *space_bytes, uint64_t *data_bytes) {
     char text[128]; /* pages: all of them, and sixth data and stack (proc(5), statm) */
     unsigned long space = 0, data = 0;
-    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
-    _cleanup_(fd_closep) int fd =
-        (int)syscall(SYS_openat2, proc_fd, "self/statm", &how, sizeof how);
-    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    ssize_t size = measure_fd >= 0 ? pread(measure_fd, text, sizeof text - 1, 0) : -1;
     text[size > 0 ? size : 0] = 0;
-    bool known = sscanf(text, "%lu %*u %*u %*u %*u %lu", &space, &data) == 2;
+    if (sscanf(text, "%lu %*u %*u %*u %*u %lu", &space, &data) != 2) space = data = 0;
     *space_bytes = space * (uint64_t)getpagesize();
     *data_bytes = data * (uint64_t)getpagesize();
-    return known ? 0 : -EIO;
+}
+
+int seal_loading(struct seal *seal, struct error *err) {
+    const uint32_t both = LAYER_SECCOMP | LAYER_NO_NEW_PRIVS;
+    if ((seal->enabled & both) != both) return 0;
+    if (seccomp_filter_build(&seal->filters, SECCOMP_LOADING, err) != 0) return -1;
+    int result = seccomp_install(&seal->filters, SECCOMP_LOADING);
+    return result == 0 ? 0
+                       : error_set_errno(err, PA_INTERNAL, -result,
+                                         "filter the system calls of who loads a module");
+}
+
+/* A kernel without the layer is no error here: whether one may be missing is the policy's. */
+void seal_files(const struct seal *seal, const struct wasi_mount_config *mounts, size_t count,
+                int scope_fd, int code_fd, uint32_t *in_force) {
+    if (seal->enabled & LAYER_LANDLOCK &&
+        landlock_restrict(mounts, count, scope_fd, code_fd) == 0) {
+        *in_force |= LAYER_LANDLOCK;
+    }
 }
 
 /* SIGPROF ends the run to the microsecond (worker.c). */
@@ -261,11 +282,8 @@ int seal_job(const struct seal *seal, const struct pa_job *job,
         if (result != 0) return error_set_errno(err, PA_INTERNAL, -result, "set the job's limits");
         *in_force |= LAYER_RLIMITS;
     }
-    /* A kernel without a layer is no error here: whether one may be missing is the policy's. */
-    if (seal->enabled & LAYER_LANDLOCK &&
-        landlock_restrict(mounts, job->mount_count, needs->scope_fd) == 0) {
-        *in_force |= LAYER_LANDLOCK;
-    }
+    if (!needs->files_sealed)
+        seal_files(seal, mounts, job->mount_count, needs->scope_fd, -1, in_force);
     /* Last, as it forbids all of the above. */
     if (seal->enabled & LAYER_SECCOMP) {
         enum seccomp_kind kind = needs->stays          ? SECCOMP_SESSION
@@ -288,7 +306,7 @@ int seal_compiler(void) {
     int result = seccomp_filter_build(&filters, SECCOMP_COMPILER, &err) == 0 ? 0 : -ENOMEM;
     if (result == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) result = -errno;
     if (result == 0 && drop_all_capabilities() != 0) result = -errno;
-    if (result == 0 && landlock_abi() > 0) result = landlock_restrict(NULL, 0, -1);
+    if (result == 0 && landlock_abi() > 0) result = landlock_restrict(NULL, 0, -1, -1);
     if (result == 0) result = seccomp_install(&filters, SECCOMP_COMPILER);
     seccomp_filters_fini(&filters);
     return result;

@@ -42,13 +42,26 @@ int seal_keeper(const struct seal *seal, uint32_t slot);
  * what is not inherited. */
 int seal_inherit(struct error *err);
 
-/* What this process has of addresses and of data; `proc_fd` is /proc. 0 or a negative errno. */
-int seal_measure(int proc_fd, uint64_t *space_bytes, uint64_t *data_bytes);
+/* A descriptor to measure this process by, the caller's, or a negative errno; `proc_fd` is /proc.
+ */
+int seal_open_measure(int proc_fd);
+/* What this process has of addresses and of data; 0 where it cannot be told. */
+void seal_measure(int measure_fd, uint64_t *space_bytes, uint64_t *data_bytes);
+
+/* The first filter, before code of strangers is loaded: it lets through what it takes to load it,
+ * to make workers and to seal them. Without no_new_privs there is none. */
+int seal_loading(struct seal *seal, struct error *err);
+
+/* Landlock around a worker with these mounts and this scope (struct seal_needs); `code_fd` (-1:
+ * none) is what it may still load. Adds to `in_force`. */
+void seal_files(const struct seal *seal, const struct wasi_mount_config *mounts, size_t count,
+                int scope_fd, int code_fd, uint32_t *in_force);
 
 struct seal_needs {
     bool stays;           /* it makes copies of itself later */
     int scope_fd;         /* a directory that the mounts of later jobs lie beneath; -1: none */
     bool cpu_only;        /* all else is inherited */
+    bool files_sealed;    /* seal_files() was called */
     uint64_t space_bytes; /* of addresses, now; 0: not known, and not bounded */
 };
 /* The rest, for a job with these limits and mounts. */

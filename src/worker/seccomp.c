@@ -151,6 +151,13 @@ static const struct rule zygote[] = {
     ANY(landlock_add_rule),
     ANY(landlock_restrict_self)};
 
+/* Before it: code is loaded by descriptor, through /proc/self/fd, and moved into huge pages. What
+ * is opened, the empty root and, in a plain worker, Landlock bound. */
+static const struct rule loading[] = {
+    ANY(mmap),        ANY(mprotect), IF(openat, 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY),
+    ANY(fchdir),      ANY(chdir),    ANY(statx),
+    ANY(memfd_create)}; /* of a filter that is rare, and built by its worker */
+
 static int add(scmp_filter_ctx filter, const struct rule *rules, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const struct rule *r = &rules[i];
@@ -180,8 +187,11 @@ static int build(scmp_filter_ctx filter, enum seccomp_kind kind) {
     if (result == 0 && kind == SECCOMP_COMPILER) return ADD(filter, compiler);
     if (result == 0) result = ADD(filter, worker);
     if (result == 0 && kind != SECCOMP_WORKER) result = ADD(filter, profiling);
-    if (result == 0 && kind == SECCOMP_SESSION) result = ADD(filter, session);
-    if (result == 0 && kind == SECCOMP_ZYGOTE) result = ADD(filter, zygote);
+    bool makes_workers = kind == SECCOMP_ZYGOTE || kind == SECCOMP_LOADING;
+    if (result == 0 && (kind == SECCOMP_SESSION || kind == SECCOMP_LOADING))
+        result = ADD(filter, session);
+    if (result == 0 && makes_workers) result = ADD(filter, zygote);
+    if (result == 0 && kind == SECCOMP_LOADING) result = ADD(filter, loading);
     return result;
 }
 

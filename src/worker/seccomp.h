@@ -11,6 +11,7 @@ enum seccomp_kind {
     SECCOMP_WORKER_PROFILING, /* and a timer that samples it */
     SECCOMP_SESSION,          /* and what it takes to go on in copies, one for each turn */
     SECCOMP_COMPILER, /* what it asks for beyond its list is refused, not deadly: it gets by */
+    SECCOMP_LOADING,  /* around a module that is loaded, and all that comes after it */
     SECCOMP_ZYGOTE,   /* around an interpreter's start: also what it takes to make workers */
     SECCOMP_KINDS
 };

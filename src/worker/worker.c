@@ -85,7 +85,7 @@ static void receive_job(const struct worker_start *start, struct packet *packet,
 
 /* The last step before the guest. */
 static void seal_for(const struct seal *seal, const struct worker_start *start,
-                     const struct packet *packet, const struct packet_view *view,
+                     const struct packet *packet, const struct packet_view *view, bool files_sealed,
                      uint64_t space_bytes, uint32_t *layers) {
     struct error err = {0};
     char missing[300];
@@ -93,6 +93,7 @@ static void seal_for(const struct seal *seal, const struct worker_start *start,
     const struct seal_needs needs = {.stays = start->stays,
                                      .scope_fd = packet->fds[PACKET_SCOPE],
                                      .cpu_only = start->is_sealed,
+                                     .files_sealed = files_sealed,
                                      .space_bytes = space_bytes};
     if (seal_job(seal, &view->job, view->mounts, &needs, layers, &err) != 0) give_up(report, &err);
     report->layers = *layers;
@@ -132,41 +133,38 @@ struct plain { /* what seals a plain worker when its module is ready to run */
     const struct packet *packet;
     const struct packet_view *view;
     uint32_t layers;
-    int proc_fd; /* owned */
+    int measure_fd; /* owned */
     const struct worker_start *start;
 };
 
 static void before_guest(void *context) {
     struct plain *p = context;
     uint64_t space_bytes, data_bytes;
-    (void)seal_measure(p->proc_fd, &space_bytes, &data_bytes);
-    fd_closep(&p->proc_fd);
+    seal_measure(p->measure_fd, &space_bytes, &data_bytes);
+    fd_closep(&p->measure_fd);
     if (space_bytes > 0) space_bytes += MEMORY_SPACE_BYTES; /* it is reserved only now */
-    seal_for(p->seal, p->start, p->packet, p->view, space_bytes, &p->layers);
+    seal_for(p->seal, p->start, p->packet, p->view, true, space_bytes, &p->layers);
 }
 
 _Noreturn void worker_run_plain(struct engine *engine, const struct seal *seal,
                                 const struct worker_start *start, int proc_fd) {
     static struct packet packet;
     static struct packet_view view;
-    struct plain plain = {
-        .seal = seal, .packet = &packet, .view = &view, .proc_fd = proc_fd, .start = start};
+    struct plain plain = {.seal = seal, .packet = &packet, .view = &view, .start = start};
     struct error err = {0};
-    char path[32];
     begin(seal, start, &plain.layers);
     receive_job(start, &packet, &view);
     if (packet.header.variant != engine->variant || packet.fds[PACKET_MODULE] < 0) {
         error_set(&err, PA_INTERNAL, "the job is not for this zygote");
         give_up(start->report, &err);
     }
-    /* The root is empty; /proc is at hand as the current directory until the code is mapped. */
-    (void)snprintf(path, sizeof path, "self/fd/%d", packet.fds[PACKET_MODULE]);
-    wasmtime_module_t *code = NULL;
-    if (fchdir(proc_fd) == 0) code = module_load(engine, path, &err);
-    if (code == NULL || chdir("/") != 0) {
-        if (err.code == PA_OK) error_set_errno(&err, PA_INTERNAL, errno, "reach /proc");
-        give_up(start->report, &err);
-    }
+    /* The code is a stranger's: from here on there is no other file of the host to open. */
+    plain.measure_fd = seal_open_measure(proc_fd);
+    seal_files(seal, view.mounts, view.job.mount_count, packet.fds[PACKET_SCOPE],
+               packet.fds[PACKET_MODULE], &plain.layers);
+    wasmtime_module_t *code = module_load_fd(engine, proc_fd, packet.fds[PACKET_MODULE], &err);
+    if (code == NULL) give_up(start->report, &err);
+    fd_closep(&proc_fd);
     fd_closep(&packet.fds[PACKET_MODULE]);
     struct run_setup setup = setup_for(&packet, &view, start->report);
     setup.before_guest = before_guest;
@@ -185,7 +183,8 @@ void worker_resume(struct run *run, const struct seal *seal, const struct worker
     resumed->setup.same_mounts = resumed->packet.header.flags & PACKET_SAME_MOUNTS;
     resumed->setup.moved = resumed->packet.header.flags & PACKET_MOVED;
     if (run_resume(run, &resumed->setup, &err) != 0) give_up(start->report, &err);
-    seal_for(seal, start, &resumed->packet, &resumed->view, seal->space_bytes, &resumed->layers);
+    seal_for(seal, start, &resumed->packet, &resumed->view, false, seal->space_bytes,
+             &resumed->layers);
 }
 
 void worker_rest(struct run *run, const struct worker_start *start,

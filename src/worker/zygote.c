@@ -227,6 +227,11 @@ static void at_rest(struct zygote *zygote, struct run *run) {
     worker_resume(run, &zygote->seal, &zygote->start, &zygote->resumed);
 }
 
+static void measure(struct zygote *zygote, uint64_t *data_bytes) {
+    _cleanup_(fd_closep) int fd = seal_open_measure(zygote->proc_fd);
+    seal_measure(fd, &zygote->seal.space_bytes, data_bytes);
+}
+
 /* The interpreter has asked for its program. */
 static void at_checkpoint(struct run *run, void *context) {
     struct zygote *zygote = context;
@@ -241,7 +246,7 @@ static void at_checkpoint(struct run *run, void *context) {
         return;
     }
     uint64_t data_bytes; /* of the interpreter, too, which is the linear memory's limit's */
-    (void)seal_measure(zygote->proc_fd, &zygote->seal.space_bytes, &data_bytes);
+    measure(zygote, &data_bytes);
     fd_closep(&zygote->proc_fd);
     if (reply(ZYGOTE_READY, zygote, PA_OK, 0, "", -1) != 0) _exit(1);
     prepare_to_serve(zygote);
@@ -285,9 +290,7 @@ static _Noreturn void run_warm(struct zygote *zygote, const struct packet *packe
 
 static wasmtime_module_t *load(const struct zygote *zygote, const struct packet *packet,
                                struct error *err) {
-    char path[32];
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", packet->fds[PACKET_MODULE]);
-    return module_load(zygote->engine, path, err);
+    return module_load_fd(zygote->engine, zygote->proc_fd, packet->fds[PACKET_MODULE], err);
 }
 
 static void start(struct zygote *zygote, const struct packet *packet,
@@ -311,13 +314,16 @@ static void start(struct zygote *zygote, const struct packet *packet,
     }
     zygote->engine = engine_new(packet->header.variant, &err);
     if (zygote->engine == NULL) fail(zygote, &err);
-    if (lasts) huge_pages_for_code(zygote->code_low, zygote->code_high);
+    if (lasts) huge_pages_for_code(zygote->proc_fd, zygote->code_low, zygote->code_high);
+    /* What is loaded from here on is a stranger's. */
+    if (seal_zygote(&zygote->seal, &err) != 0 || seal_loading(&zygote->seal, &err) != 0)
+        fail(zygote, &err);
     if (warm || lasts) {
         code = load(zygote, packet, &err);
         if (code == NULL) fail(zygote, &err);
     }
     if (warm) {
-        module_use_huge_pages(code);
+        module_use_huge_pages(zygote->proc_fd, code);
     } else if (lasts) {
         wasmtime_module_delete(code); /* what the engine does once, at its first module, is done */
         (void)malloc_trim(0);
@@ -327,8 +333,7 @@ static void start(struct zygote *zygote, const struct packet *packet,
         }
     }
     (void)rehearsal_prepare();
-    if (seal_zygote(&zygote->seal, &err) != 0) fail(zygote, &err);
-    (void)seal_measure(zygote->proc_fd, &zygote->seal.space_bytes, &zygote->seal.data_bytes);
+    measure(zygote, &zygote->seal.data_bytes);
     if (warm) {
         zygote->view = view;
         run_warm(zygote, packet, view, code);

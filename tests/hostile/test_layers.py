@@ -230,6 +230,28 @@ def test_the_compiler_is_caged(deed, tmp_path, monkeypatch):
     assert f"(;{deed};) EPERM" in done.err, done.err
 
 
+@pytest.mark.parametrize("deed, guards", [
+    ("passwd", ["landlock,no_new_privs", "user_namespace,mount_namespace"]), ("status", ["landlock,no_new_privs"]),
+    ("write", ["seccomp,no_new_privs", "landlock,no_new_privs"]), ("socket", ["seccomp,no_new_privs"])])
+def test_loading_is_sealed(deed, guards, tmp_path, monkeypatch):
+    """Compiled code that breaks out as it is loaded (hostile_load.c) finds the layers in force already."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    monkeypatch.setenv("POLYAGENT_HELPER", str(BUILD / "tests/hostile/hostile-worker"))
+    monkeypatch.setenv("POLYAGENT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("POLYAGENT_WASI_ISOLATION_REQUIRED", "none")
+    (tmp_path / "m.wat").write_text(f'(module (memory (export "memory") 1) (data (i32.const 0) "@load:{deed}\\00") (func (export "_start")))')
+
+    def told(layers):
+        monkeypatch.setenv("POLYAGENT_WASI_ISOLATION_LAYERS", layers)
+        return run("run", "--local", tmp_path / "m.wat").err
+
+    assert f"{deed}: done" in told(only())
+    for guard in [*(only(*g.split(",")) for g in guards), ALL]:
+        text = told(guard)
+        assert "signal 31" in text or re.search(f"{deed}: E[A-Z]+", text), (guard, text)  # SIGSYS
+
+
 @pytest.mark.parametrize("deed, text", [("crash", "signal 11"), ("abort", "signal"), ("spin", "Execution timeout")])
 def test_native_failures_are_told_and_contained(deed, text):
     done = attack(deed, timeout="500ms")

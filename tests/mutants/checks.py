@@ -91,7 +91,7 @@ CHECKS = [
     ("a log is UTF-8", "src/base/log.c", 'fits = put(line, "\\xef\\xbf\\xbd");', "fits = put_bytes(line, at, 1);", ["log"]),
     ("a report of a killed worker is not believed", "src/supervisor/judge.c", "bool ended_well = reported && report->finished && report->status <= PA_INTERNAL;", "bool ended_well = report->finished && report->status <= PA_INTERNAL;", ["judge"]),
     ("workers have a filter of system calls", "src/worker/seal.c", "if (seal->enabled & LAYER_SECCOMP) {", "if (false) {", [LAYERS + " -k alone"]),
-    ("workers have Landlock", "src/worker/seal.c", "landlock_restrict(mounts, job->mount_count, needs->scope_fd) == 0", "false", [LAYERS + " -k alone"]),
+    ("workers have Landlock", "src/worker/seal.c", "landlock_restrict(mounts, count, scope_fd, code_fd) == 0", "false", [LAYERS + " -k alone"]),
     ("workers gain no rights by exec", "src/worker/seal.c", "if (seal->enabled & LAYER_NO_NEW_PRIVS && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {", "if (false) {", [LAYERS + " -k flags"]),
     ("workers have a limit of memory", "src/worker/seal.c", "if (limit(RLIMIT_DATA, data) != 0 ||", "if (false ||", [LAYERS + " -k alone"]),
     ("the compiler has a filter", "src/worker/seal.c", "if (result == 0) result = seccomp_install(&filters, SECCOMP_COMPILER);", "", [LAYERS + " -k caged"]),
@@ -157,4 +157,6 @@ CHECKS = [
     ("workers have a bound of addresses", "src/worker/seal.c", "limit(RLIMIT_AS, space) != 0", "false", ["tests/hostile/test_native.py -k 'memory_counts and root'"]),
     ("outputs in memory have a size", "src/worker/seal.c", "        limit(RLIMIT_FSIZE, largest_file_bytes(job, mounts)) != 0 ||\n", "", ["tests/hostile/test_native.py -k 'outputs and root'"]),
     ("times are set by descriptors", "src/worker/seccomp.c", "IF(utimensat, 1, WHOLE, 0)", "ANY(utimensat)", ["tests/hostile/test_native.py -k 'times_are and root'"]),
+    ("code is loaded behind a filter", "src/worker/zygote.c", "seal_loading(&zygote->seal, &err) != 0", "false", [LAYERS + " -k loading"]),
+    ("plain workers load code behind Landlock", "src/worker/worker.c", "    seal_files(seal, view.mounts, view.job.mount_count, packet.fds[PACKET_SCOPE],\n               packet.fds[PACKET_MODULE], &plain.layers);\n", "", [LAYERS + " -k loading"]),
 ]
