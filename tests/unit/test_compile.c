@@ -14,6 +14,8 @@
 #include <cmocka.h>
 
 enum { STACK_BYTES = 256 << 10, SHORT_BYTES = 64 << 10, LONG_BYTES = 256 << 10 };
+/* Milliseconds are usual: a machine may be a hundred times as slow. */
+enum { LONG_SECONDS = 1, SQUARE_RATIO = 12, ENDLESS_SECONDS = 30 };
 #if defined(__SANITIZE_ADDRESS__)
 enum { STACK_FACTOR = 16 };
 #else
@@ -320,7 +322,8 @@ static void test_the_deepest_of_each_fits_the_stack(void **state) {
 }
 
 /* Four times the text: four times the work, or with a table that grows a little more; a square of
- * it would be sixteen times. */
+ * it would be sixteen times. Processor time tells them apart on a slow machine, too; what takes
+ * less than a second harms nobody. */
 static void test_work_grows_with_the_text(void **state) {
     (void)state;
     for (int i = 0; i < WORSTS; i++) {
@@ -334,10 +337,10 @@ static void test_work_grows_with_the_text(void **state) {
             if (getenv("SHOW_WORK") != NULL)
                 print_message("%-26s %7.1f ms %7.1f ms  %s\n", worsts[i].name, one.seconds * 1e3,
                               four.seconds * 1e3, four.compiled ? "" : four.error.text);
-            ratio = (four.seconds - 0.05) / (one.seconds + 0.001);
-            if (ratio < 10) break;
+            ratio = four.seconds > LONG_SECONDS ? four.seconds / (one.seconds + 0.001) : 0;
+            if (ratio < SQUARE_RATIO) break;
         }
-        if (ratio >= 10) fail_msg("%s: %.0f times the work", worsts[i].name, ratio);
+        if (ratio >= SQUARE_RATIO) fail_msg("%s: %.0f times the work", worsts[i].name, ratio);
     }
 }
 
@@ -350,7 +353,7 @@ static void test_products_are_bounded(void **state) {
         if (getenv("SHOW_WORK") != NULL)
             print_message("%-32s %7.1f ms  %s\n", products[i].name, work.seconds * 1e3,
                           work.compiled ? "" : work.error.text);
-        if (work.seconds > 2) fail_msg("%s: %.1f s", products[i].name, work.seconds);
+        if (work.seconds > ENDLESS_SECONDS) fail_msg("%s: %.1f s", products[i].name, work.seconds);
         free(t.bytes);
     }
 }
