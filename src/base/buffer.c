@@ -25,6 +25,16 @@ static int reserve(struct buffer *buffer, size_t extra) {
     return 0;
 }
 
+int buffer_reserve(struct buffer *buffer, size_t bytes) {
+    if (bytes < buffer->capacity) return 0;
+    uint8_t *data = bytes < SIZE_MAX ? realloc(buffer->data, bytes + 1) : NULL;
+    if (data == NULL) return -1;
+    buffer->data = data;
+    buffer->capacity = bytes + 1;
+    buffer->data[buffer->size] = 0;
+    return 0;
+}
+
 int buffer_append(struct buffer *buffer, const void *data, size_t size) {
     if (reserve(buffer, size) != 0) return -1;
     if (size > 0) memcpy(buffer->data + buffer->size, data, size);

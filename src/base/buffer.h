@@ -13,6 +13,9 @@ struct buffer {
 
 void buffer_fini(struct buffer *buffer);
 
+/* Room for so many bytes in all, at once. Returns 0, or -1 when memory runs out. */
+int buffer_reserve(struct buffer *buffer, size_t bytes);
+
 /* Adds `size` bytes. Returns 0, or -1 when memory runs out (the buffer is unchanged). */
 int buffer_append(struct buffer *buffer, const void *data, size_t size);
 

@@ -76,3 +76,19 @@ static bool fits(const json_t *value, size_t *left) {
 bool json_is_larger(const json_t *value, size_t bytes) {
     return !fits(value, &bytes);
 }
+
+/* Of the library, for an object, an array and any other value; of a member, its key as well. */
+enum { OBJECT_BYTES = 320, ARRAY_BYTES = 144, OTHER_BYTES = 64, MEMBER_BYTES = 80 };
+
+size_t json_memory(const json_t *value) {
+    size_t bytes = json_is_object(value)  ? OBJECT_BYTES
+                   : json_is_array(value) ? ARRAY_BYTES
+                                          : OTHER_BYTES + json_string_length(value),
+           index;
+    const char *key;
+    json_t *member;
+    json_object_foreach((json_t *)(uintptr_t)value, key, member) bytes +=
+        MEMBER_BYTES + strlen(key) + json_memory(member);
+    json_array_foreach(value, index, member) bytes += json_memory(member);
+    return bytes;
+}

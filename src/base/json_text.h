@@ -22,4 +22,7 @@ int json_print(const json_t *value, size_t flags);
  */
 bool json_is_larger(const json_t *value, size_t bytes);
 
+/* About how many bytes of memory it takes. */
+size_t json_memory(const json_t *value);
+
 #endif

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-enum { FAILURE = 125 };
+enum { FAILURE = 125, LARGE_BYTES = 256 << 10 };
 
 struct front {
     struct service service;
@@ -192,6 +193,8 @@ int net_front_main(int argc, char **argv) {
         (void)fputs("polyagent-net front: is started by polyagent serve\n", stderr);
         return FAILURE;
     }
+    /* Large pieces are mapped: they grow without copying, and are given back. */
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
     prepare_process();
     guard_json();
     front.config_path = argv[2][0] != 0 ? argv[2] : NULL;

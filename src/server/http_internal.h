@@ -60,8 +60,8 @@ struct request {
     bool closes;       /* the connection, after the answer */
     uint64_t retry_ms; /* of an answer 429; 0: in a second */
     bool has_body;
-    struct buffer body; /* owned */
-    struct intake_claim claim;
+    struct buffer body;        /* owned */
+    struct intake_claim claim; /* owned; of the body, then of the answer */
     size_t dropped_bytes;
     uint64_t body_began_ns;
     bool is_reading; /* among those whose bodies come */

@@ -13,7 +13,7 @@ struct http_large {
     struct service *service;
     struct request *r;         /* NULL: it is gone */
     struct buffer body;        /* owned; to be parsed */
-    struct intake_claim claim; /* owned; of that */
+    struct intake_claim claim; /* owned; of what is here */
     json_t *value;             /* owned; parsed, or to be written */
     char *text;                /* owned; written */
     const char *event;
@@ -47,6 +47,7 @@ static struct http_large *make(struct request *r, void (*act)(struct work_job *)
 static void parse_act(struct work_job *job) {
     struct http_large *large = (struct http_large *)job;
     large->value = json_body_parse(&large->body, &large->err);
+    buffer_fini(&large->body); /* not in the loop: it takes long */
 }
 
 static void parse_done(struct work_job *job) {
@@ -56,9 +57,8 @@ static void parse_done(struct work_job *job) {
         r->is_parsed = true;
         r->parsed = large->value;
         r->parse_error = large->err;
-        r->claim = large->claim; /* until it has been looked at */
+        r->claim = intake_steal(&large->claim); /* until it has been looked at */
         large->value = NULL;
-        large->claim = (struct intake_claim){.bytes = 0};
         http_go_on(r);
     }
     release(large);
@@ -70,9 +70,8 @@ bool http_parse_later(struct request *r, enum MHD_Result *result) {
     struct http_large *large = make(r, parse_act, parse_done);
     if (large == NULL) return false;
     large->body = r->body;
-    large->claim = r->claim;
+    large->claim = intake_steal(&r->claim);
     r->body = (struct buffer){.data = NULL};
-    r->claim = (struct intake_claim){.bytes = 0};
     if (work_submit(r->server->service->work, &large->job, &err) == 0) {
         *result = http_wait(r, forget, large);
     } else {
@@ -93,16 +92,20 @@ json_t *http_body_json(struct request *r, struct error *err) {
 static void write_act(struct work_job *job) {
     struct http_large *large = (struct http_large *)job;
     large->text = json_text(large->value, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    json_decref(large->value);
+    large->value = NULL;
 }
 
 static void write_done(struct work_job *job) {
     struct http_large *large = (struct http_large *)job;
     char *text = large->text;
     large->text = NULL;
-    if (large->r != NULL)
+    if (large->r != NULL) {
+        intake_join(&large->service->intake, &large->r->claim, &large->claim);
         http_written(large->r, large->event, text);
-    else
+    } else {
         free(text);
+    }
     release(large);
 }
 
@@ -118,6 +121,7 @@ bool http_write_later(struct request *r, const char *event, json_t *value) {
         release(large);
         return false; /* it takes as long as it takes */
     }
+    large->claim = intake_steal(&r->claim);
     r->cancel = forget; /* what it was that wrote it is over */
     r->operation = large;
     r->resume = NULL;

@@ -233,6 +233,7 @@ static const char *identify(struct request *r, struct error *err) {
     service_caller_init(&r->caller, "http", name != NULL ? name : "unknown",
                         MHD_lookup_connection_value(c, MHD_HEADER_KIND, "X-Request-Id"),
                         MHD_lookup_connection_value(c, MHD_HEADER_KIND, "traceparent"));
+    r->caller.claim = &r->claim;
     r->is_known = name != NULL && !auth_is_open(service->auth);
     return name;
 }
@@ -353,8 +354,11 @@ static unsigned decide(struct request *r, const char *method, const char *path, 
     }
     if (r->route == NULL) return MHD_HTTP_METHOD_NOT_ALLOWED;
     if (*length > SIZE_MAX) *length = SIZE_MAX;
-    return *length == 0 || http_body_grow(r, (size_t)*length, err) == 0 ? 0
-                                                                        : http_status_of(err->code);
+    if (*length == 0) return 0;
+    if (http_body_grow(r, (size_t)*length, err) != 0) return http_status_of(err->code);
+    if (buffer_reserve(&r->body, (size_t)*length) == 0) return 0;
+    error_set(err, PA_OVERLOADED, "out of memory; retry in 1 s");
+    return MHD_HTTP_TOO_MANY_REQUESTS;
 }
 
 enum MHD_Result http_admit(struct request *r, const char *method, const char *path) {

@@ -106,6 +106,7 @@ static void free_messages(struct rpc_call *call) {
 static void free_call(struct rpc_call *call) {
     rpc_call_left(call);
     free_messages(call);
+    intake_release(&call->server->service->intake, &call->claim);
     if (call->call != NULL) grpc_call_unref(call->call);
     if (call->payload != NULL) grpc_byte_buffer_destroy(call->payload);
     grpc_metadata_array_destroy(&call->metadata);
@@ -249,6 +250,7 @@ static bool identify(struct rpc_call *call) {
             peers_find(&service->peers, connection != NULL ? &connection->address.any : &unknown)};
     const char *name = auth_check(service->auth, &proof, &err);
     service_caller_init(&call->caller, "grpc", name != NULL ? name : "unknown", id, trace);
+    call->caller.claim = &call->claim;
     gpr_free(header);
     gpr_free(id);
     gpr_free(trace);
@@ -264,6 +266,7 @@ void rpc_name(struct rpc_call *call, const char *request_id) {
     const struct service_caller former = call->caller;
     if (request_id[0] != 0)
         service_caller_init(&call->caller, "grpc", former.name, request_id, former.traceparent);
+    call->caller.claim = former.claim;
 }
 
 /* The client has got its status, or is gone: hung up, cancelled, or past its deadline. */
@@ -304,8 +307,8 @@ static void on_read(struct rpc_call *call, bool success) {
     grpc_slice slice;
     size_t bytes = call->payload != NULL ? grpc_byte_buffer_length(call->payload) : 0;
     call->is_reading = false;
-    if (call->has_status) { /* it was refused meanwhile */
-        rpc_intake_end(call, bytes);
+    rpc_intake_end(call, bytes);
+    if (call->has_status) { /* it was refused, meanwhile or now */
         rpc_release_if_over(call);
         return;
     }
@@ -323,7 +326,6 @@ static void on_read(struct rpc_call *call, bool success) {
     } else {
         call->method->next(call, NULL, 0);
     }
-    rpc_intake_end(call, bytes);
     rpc_release_if_over(call);
 }
 

@@ -117,4 +117,9 @@ void rpc_intake_end(struct rpc_call *call, size_t bytes) {
     connection->delivered_bytes += bytes;
     if (--connection->reading == 0)
         intake_release(&call->server->service->intake, &connection->claim);
+    if (bytes <= UNCOUNTED_BYTES || call->has_status) return;
+    char text[PEER_NAME_BYTES];
+    enum intake_verdict verdict =
+        intake_grow(&call->server->service->intake, &call->claim, sender_of(call, text), bytes);
+    if (verdict != INTAKE_TAKEN) refuse(call, verdict);
 }

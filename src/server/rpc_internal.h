@@ -107,6 +107,7 @@ struct rpc_call {
     grpc_metadata_array metadata; /* of the client */
     grpc_call_details details;    /* unregistered only */
     grpc_byte_buffer *payload;    /* the first, or the next message */
+    struct intake_claim claim;    /* owned; of the message, then of the answer */
     struct rpc_event requested, closed, sent, read;
     int cancelled; /* the library's word at its close */
     bool is_closed, is_sending, is_reading, has_status, status_sent, metadata_sent, is_busy;

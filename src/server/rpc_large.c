@@ -12,6 +12,8 @@
 struct rpc_large {
     struct work_job job;
     struct rpc_call *call; /* NULL: it is over */
+    struct intake *intake;
+    struct intake_claim claim; /* owned; of what is here */
     /* A request: */
     uint8_t *data; /* owned; `size` */
     size_t size;
@@ -67,6 +69,7 @@ static void release(struct rpc_large *large) {
     fini_request(&large->request);
     json_decref(large->answer.result);
     grpc_slice_unref(large->packed);
+    if (large->intake != NULL) intake_release(large->intake, &large->claim);
     free(large);
 }
 
@@ -81,6 +84,8 @@ static int submit(struct rpc_large *large, struct rpc_call *call, struct error *
     (void)snprintf(large->job.tenant, sizeof large->job.tenant, "%s", call->caller.name);
     large->call = call;
     if (work_submit(call->server->service->work, &large->job, err) != 0) return -1;
+    large->intake = &call->server->service->intake;
+    large->claim = intake_steal(&call->claim);
     call->operation = large;
     call->cancel = forget;
     call->pause = NULL;
@@ -109,6 +114,7 @@ static void take_done(struct work_job *job) {
     if (call != NULL) {
         call->cancel = NULL;
         rpc_name(call, id_of(&large->request));
+        intake_join(large->intake, &call->claim, &large->claim);
         if (large->result == 0)
             large->begin(call, &large->request, large->context);
         else
@@ -162,6 +168,8 @@ void rpc_receive(struct rpc_call *call, const uint8_t *data, size_t size, rpc_ta
 static void pack_act(struct work_job *job) {
     struct rpc_large *large = (struct rpc_large *)job;
     large->result = large->answer.pack(&large->answer, &large->packed);
+    json_decref(large->answer.result); /* not in the loop: it takes long */
+    large->answer.result = NULL;
 }
 
 /* Takes over the packed answer. */
@@ -180,6 +188,7 @@ static void pack_done(struct work_job *job) {
     struct rpc_call *call = large->call;
     if (call != NULL) {
         call->cancel = NULL;
+        intake_join(large->intake, &call->claim, &large->claim);
         send_answer(call, large->result, large->packed);
         large->packed = grpc_empty_slice();
         rpc_release_if_over(call);

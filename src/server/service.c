@@ -154,6 +154,21 @@ void service_remove_folder(struct service *service, const char *tenant, struct w
     remove_leftover(leftover);
 }
 
+static int admit(sd_event_source *source, void *context) {
+    struct service *service = context;
+    (void)source;
+    service->room = sd_event_source_disable_unref(service->room);
+    intake_admit(&service->intake);
+    return 0;
+}
+
+/* Who waits is told from the loop. Without memory for that: by the next release. */
+static void on_room(void *context) {
+    struct service *service = context;
+    if (service->room == NULL)
+        (void)sd_event_add_defer(service->event, &service->room, admit, service);
+}
+
 int service_init(struct service *service, sd_event *event, struct config *config,
                  const char *socket_path, int stats_fd, const char *sessions_dir,
                  struct error *err) {
@@ -175,7 +190,8 @@ int service_init(struct service *service, sd_event *event, struct config *config
     service->work = work_new(service->event, release_retired, service, err);
     if (service->work != NULL && apply(service, config, err) == 0) {
         intake_init(&service->intake,
-                    (size_t)service->config.limits.max_module_bytes / 3 * 4 + SERVICE_EXTRA_BYTES);
+                    (size_t)service->config.limits.max_module_bytes / 3 * 4 + SERVICE_EXTRA_BYTES,
+                    on_room, service);
         service->sessions = sessions_new(service->event, service->work, &service->remote,
                                          &service->config, &service->rules, sessions_dir, err);
         if (service->sessions != NULL) return 0;
@@ -191,6 +207,7 @@ void service_fini(struct service *service) {
     struct leftover *leftover;
     while ((leftover = TAILQ_FIRST(&service->leftovers)) != NULL)
         remove_leftover(leftover);
+    sd_event_source_disable_unref(service->room);
     work_finish(service->work);
     sessions_free(service->sessions);
     work_free(service->work);

@@ -31,7 +31,8 @@ struct service {
         *stats;           /* owned mapping of what the supervisor tells; may be NULL */
     struct remote remote; /* to it */
     struct metrics metrics;
-    struct intake intake; /* what is being received */
+    struct intake intake;  /* room for requests and results */
+    sd_event_source *room; /* owned; there is more of it */
     struct peers peers;
     struct work *work;                             /* owned; what would hold up the loop */
     struct sessions *sessions;                     /* owned */
@@ -56,6 +57,9 @@ struct service_caller {
     char name[AUTH_NAME_BYTES]; /* by auth_check() */
     char request_id[REQUEST_ID_BYTES];
     char traceparent[TRACEPARENT_BYTES]; /* W3C Trace Context; "" */
+    /* Of the request, which lives until it has its result or the run is cancelled: the run takes it
+     * over, and gives that of the result for it. NULL: it has none. */
+    struct intake_claim *claim;
 };
 
 /* `id` (may be NULL) is taken if it is 1 to 64 of [A-Za-z0-9._-]; else one is made. A traceparent

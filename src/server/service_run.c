@@ -1,14 +1,15 @@
 /* A run, from its call to its result.
  *
- *     start_run() -> PREPARING -> RUNNING -> COLLECTING -> (told)
- *     start_turn() -> WAITING  -> RUNNING -> COLLECTING -> (told)
+ *     start_run() -> PREPARING -> RUNNING -> ENDED -> COLLECTING -> (told)
+ *     start_turn() -> WAITING  -> RUNNING -> ENDED -> COLLECTING -> (told)
  *     a call about sessions -> WAITING -> (told)
  *
  * PREPARING is done in a thread where parameters are large or bring files; COLLECTING where the
- * result is large or the run left files; else both are over at once. WAITING is for sessions, which
+ * result is large or the run left files; else both are over at once. ENDED is it while there is no
+ * room for its result (intake.h). WAITING is for sessions, which
  * do what takes long in threads themselves. Cancelled while a thread is at it, a run is abandoned:
  * nobody is told, and it goes when the thread is done. */
-#include "server/service_internal.h"
+#include "server/service_run.h"
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -23,58 +24,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum phase { STARTING, PREPARING, WAITING, RUNNING, COLLECTING };
-
-/* A call whose parameters are looked at in a thread. The configuration may be read again meanwhile:
- * what the rules point to stays as long as there are jobs. */
-struct preparation {
-    struct config config; /* views */
-    struct tool_rules rules;
-    struct tool_call call; /* owned once `result` is 0 */
-    const char *tool;
-    json_t *parameters; /* owned */
-    int result;
-    struct error err;
-};
-
-struct service_run {
-    struct service *service;
-    struct service_caller caller;
-    unsigned tool; /* its number in the table */
-    enum phase phase;
-    bool abandoned;
-    struct work_job job;             /* PREPARING, COLLECTING */
-    struct preparation *preparation; /* owned; PREPARING */
-    struct session_op *op;           /* WAITING; NULL: it is over */
-    struct session_turn *turn;       /* owned; until it runs */
-    struct remote_run *remote;       /* RUNNING */
-    struct remote_callbacks remote_callbacks;
-    const struct service_callbacks *callbacks;
-    void *context;
-    struct workspace workspace; /* owned */
-    struct session *session;    /* whose turn it is; NULL: nobody's */
-    sd_event_source *answering; /* owned; of a call about sessions, which has ... */
-    json_t *answer;             /* ... this answer; owned */
-    json_t *instead;            /* owned; of a compiled run in mode auto: the same, interpreted */
-    struct buffer held;         /* owned; its stderr meanwhile, which may be only why it gave up */
-    size_t seen;                /* bytes of its stdout; as many of the second run's are dropped */
-    bool to_module, text;       /* it makes a module, whose text is wanted, too */
-    uint64_t began_ns;
-    /* The run has ended: */
-    json_t *result;                  /* owned; so far; NULL: memory is out */
-    struct result_files files;       /* owned; what is in them is still to come into the result */
-    char output[SESSION_PATH_BYTES]; /* the folder whose files are; "": none */
-    enum pa_status status;
-    struct session_outcome outcome; /* of a turn */
-};
-
-static void release(struct service_run *run) {
+void service_run_release(struct service_run *run) {
     sd_event_source_disable_unref(run->answering);
     json_decref(run->answer);
     json_decref(run->instead);
     json_decref(run->result);
     buffer_fini(&run->held);
     result_files_close(&run->files);
+    intake_forget(&run->service->intake, &run->waiter);
+    intake_release(&run->service->intake, &run->claim);
     service_remove_folder(run->service, run->caller.name, &run->workspace, false);
     free(run->turn);
     free(run);
@@ -115,24 +73,35 @@ static void count_refusal(struct service *service, const struct service_caller *
 }
 
 /* After service_start(): a refusal comes as a result. */
-static void refuse(struct service_run *run, const struct error *err) {
-    run->service->metrics.in_flight--;
+void service_run_refuse(struct service_run *run, const struct error *err) {
+    if (run->phase != ENDED) run->service->metrics.in_flight--; /* that one has been counted */
     count_refusal(run->service, &run->caller, err);
     run->callbacks->done(run->context, err->code, service_refusal(&run->caller, err));
-    release(run);
+    service_run_release(run);
 }
 
-static int submit(struct service_run *run, enum phase phase, void (*act)(struct work_job *),
-                  void (*done)(struct work_job *), struct error *err) {
+/* Room for so many bytes more than the request had. -1 with `err`. */
+static int claim(struct service_run *run, size_t bytes, struct error *err) {
+    if (intake_keep(&run->service->intake, &run->claim, run->caller.name, bytes) == INTAKE_TAKEN)
+        return 0;
+    return error_set(err, PA_OVERLOADED,
+                     "your calls and their results take all the memory that there is for them; "
+                     "retry in 1000 ms");
+}
+
+/* Before the result is told: the request has its claim. */
+void service_run_give_claim(struct service_run *run) {
+    if (run->caller.claim != NULL)
+        intake_join(&run->service->intake, run->caller.claim, &run->claim);
+}
+
+int service_run_submit(struct service_run *run, enum phase phase, void (*act)(struct work_job *),
+                       void (*done)(struct work_job *), struct error *err) {
     run->job = (struct work_job){.kind = WORK_TEXT, .act = act, .done = done};
     (void)strncpy(run->job.tenant, run->caller.name, sizeof run->job.tenant - 1);
     if (work_submit(run->service->work, &run->job, err) != 0) return -1;
     run->phase = phase;
     return 0;
-}
-
-static struct service_run *run_of(struct work_job *job) {
-    return (struct service_run *)((char *)job - offsetof(struct service_run, job));
 }
 
 /* ---- output, as it comes */
@@ -173,69 +142,9 @@ static bool runs_instead(struct service_run *run, const struct pa_result *result
 
 /* ---- the end */
 
-static uint64_t size_of(int fd) {
-    struct stat st;
-    return fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
-}
-
-/* Whether it takes long to put together what the run has left. */
-static bool leaves_much(const struct service_run *run) {
-    const struct result_files *files = &run->files;
-    uint64_t bytes = size_of(files->answer);
-    if (run->callbacks->output == NULL || run->to_module)
-        bytes += size_of(files->outputs[0]) + size_of(files->outputs[1]);
-    return bytes > WORK_LARGE_BYTES ||
-           (run->output[0] != 0 && !folder_is_bare(AT_FDCWD, run->output));
-}
-
-/* Puts it into the result, which is no more if memory runs out; the session's folder is emptied. */
-static void collect(struct service_run *run) {
-    const struct result_files *files = &run->files;
-    json_t *all = run->result;
-    if (run->to_module) {
-        if (run->status == PA_OK) run->result = tool_module(files, run->text);
-        return;
-    }
-    bool streams = run->callbacks->output != NULL, turn = run->outcome.node != 0;
-    if (all != NULL &&
-        ((!streams && result_add_outputs(all, files) != 0) ||
-         result_add_answer(all, files->answer, turn) != 0 ||
-         (run->output[0] != 0 && workspace_add_artifacts_of(run->output, all) != 0))) {
-        json_decref(all);
-        run->result = NULL;
-    }
-    if (run->session == NULL || folder_is_bare(AT_FDCWD, run->output)) return;
-    uint64_t bytes = 0, names = 0; /* they have been counted to the turn, and go */
-    _cleanup_(fd_closep) int dir = open(run->output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0 || folder_usage(dir, UINT64_MAX, &bytes, &names) != 0)
-        run->outcome.is_counted = false;
-    run->outcome.bytes -= (int64_t)bytes;
-    run->outcome.names -= (int64_t)names;
-    folder_empty(AT_FDCWD, run->output);
-}
-
-static void finish(struct service_run *run) {
-    json_t *result = run->abandoned ? NULL : steal_ptr(run->result);
-    if (run->session != NULL)
-        run->status = sessions_leave(run->session, run->status, &run->outcome, result);
-    if (!run->abandoned)
-        run->callbacks->done(run->context, run->status, service_with_id(result, &run->caller));
-}
-
-static void collect_act(struct work_job *job) {
-    collect(run_of(job));
-}
-
-static void collect_done(struct work_job *job) {
-    struct service_run *run = run_of(job);
-    finish(run);
-    release(run);
-}
-
 static void on_done(void *context, const struct pa_result *result, struct result_files *files,
                     const struct remote_outcome *outcome) {
     struct service_run *run = context;
-    struct error err = {0};
     run->remote = NULL;
     if (runs_instead(run, result)) return;
     run->files = *files;
@@ -251,15 +160,8 @@ static void on_done(void *context, const struct pa_result *result, struct result
         sessions_output(run->session, run->output);
     else
         (void)strcpy(run->output, run->workspace.output);
-    uint64_t wall_ns = count(run, result);
-    if (leaves_much(run) && submit(run, COLLECTING, collect_act, collect_done, &err) == 0) {
-        log_end(run, result->status, result, wall_ns);
-        return;
-    }
-    collect(run);
-    finish(run);
-    log_end(run, run->status, result, wall_ns); /* the client does not wait for it */
-    release(run);
+    log_end(run, result->status, result, count(run, result));
+    service_result_deliver(run);
 }
 
 /* ---- the beginning */
@@ -290,6 +192,7 @@ static int send_call(struct service_run *run, struct tool_call *call, const json
         return -1;
     }
     run->instead = instead;
+    if (instead == NULL) intake_release(&service->intake, &run->claim); /* it has been sent */
     run->workspace = call->workspace; /* the job has named its folders now */
     call->workspace = (struct workspace){.path = NULL};
     run->phase = RUNNING;
@@ -302,7 +205,7 @@ static void end_call(struct service_run *run, struct tool_call *call) {
 }
 
 static void prepare_act(struct work_job *job) {
-    struct preparation *p = run_of(job)->preparation;
+    struct preparation *p = service_run_of(job)->preparation;
     p->result = tool_call_init(&p->call, p->tool, p->parameters, &p->rules, &p->err);
     if (p->result == 0 && tool_call_settle(&p->call, &p->err) != 0) {
         tool_call_fini(&p->call);
@@ -311,15 +214,15 @@ static void prepare_act(struct work_job *job) {
 }
 
 static void prepare_done(struct work_job *job) {
-    struct service_run *run = run_of(job);
+    struct service_run *run = service_run_of(job);
     struct preparation *p = steal_ptr(run->preparation);
     int result = p->result;
     if (result == 0 && !run->abandoned) result = send_call(run, &p->call, p->parameters, &p->err);
     if (p->result == 0) end_call(run, &p->call);
     if (run->abandoned)
-        release(run);
+        service_run_release(run);
     else if (result != 0)
-        refuse(run, &p->err);
+        service_run_refuse(run, &p->err);
     json_decref(p->parameters);
     free(p);
 }
@@ -335,7 +238,7 @@ static int prepare(struct service_run *run, const json_t *parameters, struct err
     p->tool = tools[run->tool].name;
     p->parameters = json_incref((json_t *)(uintptr_t)parameters);
     run->preparation = p;
-    if (submit(run, PREPARING, prepare_act, prepare_done, err) == 0) return 0;
+    if (service_run_submit(run, PREPARING, prepare_act, prepare_done, err) == 0) return 0;
     run->preparation = NULL;
     json_decref(p->parameters);
     free(p);
@@ -381,6 +284,7 @@ static int begin_turn(struct service_run *run, struct error *err) {
     sessions_started(turn, run->remote);
     session_turn_fini(turn);
     free(steal_ptr(run->turn));
+    intake_release(&service->intake, &run->claim);
     run->phase = RUNNING;
     return 0;
 }
@@ -391,9 +295,9 @@ static void on_entered(void *context, json_t *answer, struct error *err) {
     (void)answer;
     if (run->abandoned) {
         if (err->code == PA_OK) sessions_abandon(run->turn);
-        release(run);
+        service_run_release(run);
     } else if (err->code != PA_OK || begin_turn(run, err) != 0) {
-        refuse(run, err);
+        service_run_refuse(run, err);
     }
 }
 
@@ -412,10 +316,17 @@ static int start_turn(struct service_run *run, const json_t *parameters, struct 
 }
 
 static void tell_answer(struct service_run *run, json_t *answer) {
+    struct error err = {0};
+    if (claim(run, json_memory(answer) * 2, &err) != 0) {
+        json_decref(answer);
+        service_run_refuse(run, &err);
+        return;
+    }
     run->service->metrics.in_flight--;
+    service_run_give_claim(run);
     (void)json_object_set_new(answer, "status", json_string("OK"));
     run->callbacks->done(run->context, PA_OK, service_with_id(answer, &run->caller));
-    release(run);
+    service_run_release(run);
 }
 
 /* The answer is there already, but comes from the loop, as all do. */
@@ -431,9 +342,9 @@ static void on_session_answer(void *context, json_t *answer, struct error *err) 
     run->op = NULL;
     if (run->abandoned) {
         json_decref(answer);
-        release(run);
+        service_run_release(run);
     } else if (answer == NULL) {
-        refuse(run, err);
+        service_run_refuse(run, err);
     } else {
         tell_answer(run, answer);
     }
@@ -473,6 +384,8 @@ static struct service_run *new_run(struct service *service, const struct service
         .tool = (unsigned)(tool - tools),
         .callbacks = callbacks,
         .context = context,
+        .claim = caller->claim != NULL ? intake_steal(caller->claim)
+                                       : (struct intake_claim){.sender = NULL},
         .files = RESULT_NO_FILES,
         .remote_callbacks = {.output = callbacks->output != NULL ? on_output : NULL,
                              .done = on_done},
@@ -486,7 +399,7 @@ static struct service_run *started(struct service_run *run, int result, struct s
         service->metrics.in_flight++;
         return run;
     }
-    if (run != NULL) release(run);
+    if (run != NULL) service_run_release(run);
     count_refusal(service, caller, err);
     return NULL;
 }
@@ -502,7 +415,7 @@ struct service_run *service_start(struct service *service, const struct service_
         error_set(err, PA_NOT_FOUND, "tool %.100s: there is no such tool", name);
     else
         run = new_run(service, caller, tool, callbacks, context, err);
-    if (run != NULL)
+    if (run != NULL && claim(run, json_memory(parameters), err) == 0)
         result = tool->prepare == NULL ? answer_call(run, parameters, err)
                  : tool->language != NULL && json_object_get(parameters, "session_id") != NULL
                      ? start_turn(run, parameters, err)
@@ -530,13 +443,13 @@ static void on_file(void *context, int fd, struct error *err) {
     run->op = NULL;
     if (run->abandoned) {
         fd_closep(&fd);
-        release(run);
+        service_run_release(run);
     } else if (fd < 0) {
-        refuse(run, err);
+        service_run_refuse(run, err);
     } else {
         run->service->metrics.in_flight--;
         run->callbacks->file(run->context, fd);
-        release(run);
+        service_run_release(run);
     }
 }
 
@@ -563,13 +476,18 @@ void service_cancel(struct service_run *run) {
     log_event(LOG_INFO, run->caller.interface, "run cancelled",
               {"request_id", run->caller.request_id, 0},
               {"traceparent", run->caller.traceparent, 0}, {"tool", tools[run->tool].name, 0});
-    if (run->phase != COLLECTING) run->service->metrics.in_flight--; /* that one has been counted */
+    if (run->phase != COLLECTING && run->phase != ENDED)
+        run->service->metrics.in_flight--; /* that one has been counted */
     run->abandoned = true;
     if (run->op != NULL) sessions_forget(run->op);
+    if (run->phase == ENDED) { /* its folders are left as they should be */
+        service_result_drop(run);
+        return;
+    }
     if (run->phase == PREPARING || run->phase == COLLECTING || run->op != NULL) return;
     if (run->remote != NULL) remote_cancel(run->remote);
     if (run->session != NULL)
         (void)sessions_leave(run->session, PA_INTERNAL, &(struct session_outcome){.node = 0}, NULL);
     service_remove_folder(run->service, run->caller.name, &run->workspace, true);
-    release(run);
+    service_run_release(run);
 }

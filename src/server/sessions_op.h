@@ -26,8 +26,9 @@ struct session_op {
     struct session **copies; /* owned; `count` */
     unsigned count;
     struct checkpoint *checkpoint;
-    bool is_new;          /* the session */
-    json_t *interpreter;  /* owned; in base64 */
+    bool is_new;         /* the session */
+    json_t *interpreter; /* owned; in base64 */
+    bool has_module;
     struct module module; /* as which it was stored */
     struct folder_put put;
     struct used used; /* of the workspace */

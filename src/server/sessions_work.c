@@ -280,13 +280,17 @@ static int act_open(struct session_op *op, struct error *err) {
         tool_call_fini(&call);
     }
     if (op->is_new && make_new(op, err) != 0) return -1;
+    op->has_module = op->interpreter != NULL;
+    json_decref(op->probe); /* not in the loop: it takes long */
+    json_decref(op->interpreter);
+    op->probe = op->interpreter = NULL;
     if (!op->used.known && look_at(op, err) != 0) return -1;
     return op->files != NULL ? put_files(op, err) : 0;
 }
 
 static int take_module(struct session_op *op, struct error *err) {
     struct session *session = op->session;
-    if (op->interpreter == NULL) return 0;
+    if (!op->has_module) return 0;
     session->module = module_ref(op->all, &op->module);
     if (session->module == NULL) return error_set(err, PA_INTERNAL, "a session: out of memory");
     /* Another's session may have ended meanwhile, and been the last that needed the file. */

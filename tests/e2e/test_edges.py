@@ -124,6 +124,21 @@ def test_a_share_of_what_is_being_sent(guarded):
     assert execute(guarded, token="alice", more="#" * 250_000)[1]["stdout"] == "1\n"
 
 
+def test_values_of_files_count(guarded):
+    """What a small body becomes is part of the share as well: refused in words where that is taken, while another is served."""
+    files = {str(i): "" for i in range(900)}
+    body = {"tool": "python_wasi_runner", "parameters": {"code": "print(1)", "files": files}}
+    first = begin(guarded, bearer("alice") + b"\r\nContent-Length: 74090000\r\nExpect: 100-continue")
+    assert first.recv(100).startswith(b"HTTP/1.1 100 ")
+    status, result = guarded.ask("POST", "/tools/execute", body, token="alice")
+    assert status == 429 and "take all the memory that there is for them; retry in" in result["error"]["message"]
+    other = guarded.ask("POST", "/tools/execute", body, token="bob")[1]
+    assert other.get("stdout") == "1\n", other
+    first.close()
+    settled(lambda: descriptors(guarded.front))
+    assert guarded.ask("POST", "/tools/execute", body, token="alice")[1]["stdout"] == "1\n"
+
+
 def test_eight_large_bodies_at_once(guarded):
     """What is refused is told to come again; the memory stays below 512 MiB."""
     module = base64.b64encode(b"\0asm\1\0\0\0" + b"\0" * 10).decode()
