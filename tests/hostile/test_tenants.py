@@ -4,14 +4,16 @@ import base64
 import hashlib
 import http.client
 import json
+import os
 import re
 import select
+import threading
 
 import pytest
 from server import Server, becomes
 
 TOKENS = {"first": "tokA", "second": "tokB", "third": "tokC"}
-PLACES, QUEUE = 8, 16
+PLACES, QUEUE, NAMES = 8, 16, 50000
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tenants")
     (folder / "tokens").write_text("".join(f"{name}:{hashlib.sha256(token.encode()).hexdigest()}\n" for name, token in TOKENS.items()))
     (folder / "c.yaml").write_text(f"server: {{auth: {{tokens_file: '{folder}/tokens'}}}}\n"
-                                   f"queue: {{max_running: {PLACES}, max_queued: {QUEUE}}}\ntenants: {{third: {{running: 1}}}}\n")
+                                   f"queue: {{max_running: {PLACES}, max_queued: {QUEUE}}}\nwasi: {{workspace_inodes: {2 * NAMES}}}\ntenants: {{third: {{running: 1}}}}\n")
     started = Server(folder, "--config", folder / "c.yaml", http=True)
     yield started
     started.stop()
@@ -124,3 +126,26 @@ def test_a_tenants_own_interpreters_make_room_for_one_another(server):
     for tool in ("python_wasi_runner", "javascript_wasi_runner"):
         assert execute(server, "first", tool, code="1")["status"] == "OK"
     assert figure(server, "zygotes_started_total") == started + 12  # first's were there all the time
+
+
+def test_others_are_answered_while_many_names_are_removed(server):
+    """Of a session that is ended: its names become fewer, another tenant is answered, and some of them are still there."""
+    def names():
+        return sum(len(files) for _, _, files in os.walk(server.env["POLYAGENT_SESSIONS_DIR"]))
+
+    status, session = server.ask("POST", "/sessions", {}, TOKENS["first"])
+    assert status in (200, 201), session
+    path, few = f"/sessions/{session['session_id']}", names() + 10  # what else it keeps there
+    code = f"for i in range({NAMES}):\n    open(f'n{{i}}', 'w').close()\n"
+    done = server.ask("POST", path + "/run", {"code": code, "execution_timeout_ms": 300000}, TOKENS["first"], timeout=400)[1]
+    assert done["status"] == "OK" and names() >= NAMES, done
+    ending = threading.Thread(target=server.ask, args=("DELETE", path, None, TOKENS["first"]))
+    ending.start()
+    answered, left = 0, names()
+    while left > few:
+        begun = left < NAMES
+        assert server.ask("GET", "/sessions", token=TOKENS["second"])[0] == 200
+        left = names()
+        answered += begun and left > few
+    ending.join()
+    assert answered > 0
