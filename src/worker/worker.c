@@ -102,7 +102,7 @@ static void seal_for(const struct seal *seal, const struct worker_start *start,
         layers_format(lacking, missing, sizeof missing);
         error_set(&err, PA_DENIED,
                   "isolation: %s required, but not in force; see polyagent doctor, or change "
-                  "wasi.isolation.required",
+                  "POLYAGENT_WASI_ISOLATION_REQUIRED",
                   missing);
         give_up(report, &err);
     }
