@@ -8,7 +8,7 @@ PREFIX := /usr/local
 export PATH := $(CURDIR)/build/tools/bin:$(PATH)
 
 .PHONY: all demo test unit e2e sanitize lint format interpreters deps bench install clean hostile faults allocations fuzz \
-	mutants soak chaos determinism fresh-machine proof
+	mutants soak chaos hostile-soak determinism fresh-machine proof
 all: build/main/build.ninja
 	@ninja -C build/main --quiet
 	@ln -sfn main/src/polyagent build/polyagent
@@ -82,14 +82,15 @@ fuzz: build/fuzz/build.ninja
 mutants: all interpreters $(VENV)/pytest
 	@tests/mutants/run.py
 
-soak chaos: all interpreters $(VENV)/pytest
-	@$(VENV)/python tests/soak/soak.py --time $(T) $(if $(filter chaos,$@),--chaos)
+# hostile-soak: a tenant that attacks beside one that must not notice.
+soak chaos hostile-soak: all interpreters $(VENV)/pytest
+	@$(VENV)/python tests/soak/soak.py --time $(T) $(if $(filter chaos,$@),--chaos) $(if $(filter hostile-soak,$@),--hostile)
 
 # Both commands of the README in a new Debian root (as root; an hour).
 fresh-machine:
 	@scripts/fresh-machine.sh
 
-proof: hostile faults mutants determinism fuzz soak fresh-machine
+proof: hostile faults mutants determinism fuzz soak hostile-soak fresh-machine
 
 determinism: all interpreters $(VENV)/pytest
 	@POLYAGENT_RUNS=1000 $(VENV)/pytest -q -p no:cacheprovider tests/e2e/test_determinism.py

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""soak.py [--time 1h] [--chaos] [--idle 10000] [--busy 1000]: mixed good and hostile traffic against a server of its own, for as
+"""soak.py [--time 1h] [--chaos] [--hostile] [--idle 10000] [--busy 1000]: mixed good and hostile traffic against a server of its own, for as
 long as is wished. Each answer is checked; memory, descriptors, threads, processes and files are looked at every few seconds, and
 must not grow (a line is fitted to them). With --chaos, processes of each kind are killed meanwhile (-9), case 40 of the hostile
 list. What was measured goes to build/soak/*.json. Exit code 1: an answer was wrong, or something grew.
@@ -8,6 +8,7 @@ Promise: a server that has run for long is as one that has just started."""
 import argparse
 import asyncio
 import collections
+import hashlib
 import http.client
 import json
 import os
@@ -25,7 +26,8 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
+from attacks import ATTACKS, Tenant  # noqa: E402
 from program import POLYAGENT, seconds_of  # noqa: E402
 from server import Server, children  # noqa: E402
 
@@ -35,15 +37,16 @@ HELLO = ROOT / "docs" / "assets" / "hello-wasi.wat"
 class Traffic:
     """One caller: does something at random, and knows what must come of it."""
 
-    def __init__(self, server, seed, counts, wrong, chaos):
+    def __init__(self, server, seed, counts, wrong, chaos, token=None):
         self.server, self.random, self.counts, self.wrong, self.chaos = server, random.Random(seed), counts, wrong, chaos
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.connection = None
 
     def ask(self, method, path, body=None):
         if self.connection is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         try:
-            self.connection.request(method, path, json.dumps(body) if body is not None else None)
+            self.connection.request(method, path, json.dumps(body) if body is not None else None, self.headers)
             response = self.connection.getresponse()
             return response.status, json.loads(response.read() or b"null")
         except Exception:
@@ -112,7 +115,7 @@ class Traffic:
         with socket.create_connection(("127.0.0.1", self.server.port), timeout=20) as s:
             s.sendall(b"POST /tools/execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             head = s.recv(100)
-        self.counts["nonsense", "right" if head.split()[1:2] and head.split()[1] in (b"400", b"404") else "WRONG"] += 1
+        self.counts["nonsense", "right" if head.split()[1:2] and head.split()[1] in (b"400", b"401", b"404") else "WRONG"] += 1
 
     def vanish(self):
         body = json.dumps({"tool": "python_wasi_runner", "parameters": {"code": "import time; time.sleep(20)"}}).encode()
@@ -197,6 +200,27 @@ def sample(server, folder):
         return None
 
 
+def attack_at_random(server, until, attacks):
+    """One attack after the other, each for some seconds, by three threads of one tenant."""
+    tenant, pick = Tenant(server, "bad"), random.Random()
+    while time.monotonic() < until:
+        attack = pick.choice(ATTACKS)
+        try:
+            act, end = attack(tenant), min(until, time.monotonic() + pick.uniform(3, 15))
+            while time.monotonic() < end:
+                act()
+                attacks[attack.__name__] += 1
+        except (OSError, http.client.HTTPException, ValueError, KeyError):  # refused, or cut off: as it should be
+            attacks[attack.__name__ + " refused"] += 1
+            time.sleep(0.05)
+
+
+def end_sessions(server, token):
+    tenant = Tenant(server, token)
+    for session in json.loads(tenant.ask("GET", "/sessions")[1])["sessions"]:
+        tenant.ask("DELETE", f"/sessions/{session['session_id']}")
+
+
 # How far the fitted line may rise over the whole time: what a pool, a heap or a cache takes once.
 ROOM = {"supervisor KiB": 6 << 10, "front KiB": 24 << 10, "supervisor descriptors": 24, "front descriptors": 24, "children": 12,
         "supervisor threads": 0.5, "front threads": 12, "zombies": 4, "temporary files": 12, "session folders": 12, "cache files": 4}
@@ -236,6 +260,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--time", default="1m", type=seconds_of)
     parser.add_argument("--chaos", action="store_true")
+    parser.add_argument("--hostile", action="store_true")
     parser.add_argument("--callers", type=int, default=6)
     parser.add_argument("--idle", type=int, default=10000)
     parser.add_argument("--busy", type=int, default=1000)
@@ -243,18 +268,27 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     counts, wrong, kills, samples, stop = collections.Counter(), [], collections.Counter(), [], threading.Event()
+    attacks = collections.Counter()
     with tempfile.TemporaryDirectory(prefix="soak-") as temp:
         folder = pathlib.Path(temp)
         cache = os.environ.get("POLYAGENT_CACHE_DIR") or str(pathlib.Path.home() / ".cache/polyagent")
         if options.time >= 300:  # its own, as that of the user may be used by others meanwhile
             cache = str(folder / "cache")
-        server = Server(folder, http=True, grpc=True, env={"POLYAGENT_CACHE_DIR": cache, "POLYAGENT_LOG_LEVEL": "error"})
+        more = ()
+        if options.hostile:
+            (folder / "tokens").write_text("".join(f"{name}:{hashlib.sha256(name.encode()).hexdigest()}\n" for name in ("good", "bad")))
+            (folder / "config.yaml").write_text(f"server: {{auth: {{tokens_file: '{folder}/tokens'}}}}\n")
+            more, options.idle, options.busy = ("--config", str(folder / "config.yaml")), 0, 0
+        server = Server(folder, *more, http=True, grpc=True, env={"POLYAGENT_CACHE_DIR": cache, "POLYAGENT_LOG_LEVEL": "error"})
         held = True
         if options.idle or options.busy:
             held = many_connections(server, min(options.idle, hard // 2 - 1000), options.busy, min(30, options.time / 4))
         began = time.monotonic()
         until = began + options.time
-        callers = [threading.Thread(target=Traffic(server, i, counts, wrong, options.chaos).go_on, args=(until,)) for i in range(options.callers)]
+        token = "good" if options.hostile else None
+        callers = [threading.Thread(target=Traffic(server, i, counts, wrong, options.chaos, token).go_on, args=(until,)) for i in range(options.callers)]
+        if options.hostile:
+            callers += [threading.Thread(target=attack_at_random, args=(server, until, attacks)) for _ in range(3)]
         if options.chaos:
             callers.append(threading.Thread(target=lambda: kill_at_random(server, stop, kills)))
         for caller in callers:
@@ -269,12 +303,16 @@ def main():
             caller.join(120)
         time.sleep(3)
         alive = server.process.poll() is None
+        if alive and options.hostile:
+            end_sessions(server, "bad")
         if alive:
             server.stop()
         left = [n for n in os.listdir(folder / "sessions")] if (folder / "sessions").exists() else []
     rises = growth(samples)
     grown = {name: r for name, r in rises.items() if r["rise"] > ROOM[name]} if not options.chaos and options.time >= 60 else {}
     print(f"{sum(counts.values())} calls in {options.time:.0f} s; kills: {dict(kills)}")
+    for attack, n in sorted(attacks.items()):
+        print(f"  attack {attack:24} {n}")
     for (what, how), n in sorted(counts.items()):
         print(f"  {what:16} {how:8} {n}")
     for name, r in rises.items():
