@@ -110,6 +110,7 @@ def open_files(pid):
 
 def standing(server):
     """What of a server no run may change. Compiled modules and the namespaces of slots stay for later runs, as do the
+    file of the cache's locks and interpreters that the front has open, once each; so do the
     zygotes and their spare workers, whatever their number: each has a descriptor of its process, and one of its channel."""
     supervisor = open_files(server.pid)
     for kept in ("compiled modules", "where a zygote has no mount yet", "user"):
@@ -118,6 +119,9 @@ def standing(server):
     channels = supervisor.pop("socket", 0) - len(children(server.pid))
     supervisor.pop("/memfd:report (deleted)", None)
     front = open_files(server.front)
+    for found, ending in ((supervisor, "/locks"), (front, ".wasm")):
+        for name in [n for n, count in found.items() if n.endswith(ending) and count == 1]:
+            del found[name]
     facts = {"open": supervisor, "processes": processes, "channels": channels, "connections": front.pop("socket", 0), "front": front}
     for name, pid in (("supervisor", server.pid), ("front", server.front)):
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
