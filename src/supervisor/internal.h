@@ -21,6 +21,12 @@
 enum { MAX_ATTEMPTS = 10, KEY_BYTES = 32, MAX_COMPILERS = 4 };
 
 /* An id for one worker, or one session, at a time: free again when nothing of it lives. */
+/* Clones mounts for an ordinary user (cloner.c); socket -1: there is none. */
+struct cloner {
+    int socket; /* owned */
+    pid_t pid;
+};
+
 struct slot {
     uint32_t number;
     int id_map;        /* owned: the namespace that gives it the files of `owner`; -1: none yet */
@@ -216,8 +222,9 @@ struct supervisor {
     uint32_t running, queued, compiling, workers;
     uint64_t tick;
     uint64_t finished, retried, zygotes_started;
-    uint64_t mean_run_ns;   /* moving average, for retry hints */
-    struct slot probe;      /* for mounts_can_be_mapped(); no worker has it */
+    uint64_t mean_run_ns; /* moving average, for retry hints */
+    struct slot probe;    /* for mounts_can_be_mapped(); no worker has it */
+    struct cloner cloner;
     int empty_dir;          /* owned; in the place of mounts while an interpreter starts */
     uint32_t process_bound; /* of the group, nodes excluded */
     uint32_t nodes_bound;   /* how many of these it has room for */
@@ -356,7 +363,13 @@ void judge_run(const struct verdict_facts *facts, struct worker_report *report);
 /* mounts.c: a mount as the worker of a slot may use it: read-only by the kernel where it is meant
  * to be, no devices, no setuid; owned by the slot's id where its owner's files are ours to give. */
 bool mounts_can_be_mapped(struct slot *probe, const struct packet *packet);
-int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err);
+int mounts_for_slot(struct packet *packet, struct cloner *cloner, struct slot *slot,
+                    struct error *err);
+
+/* A clone of the mount of a directory, made by the cloner, which is started when it is first
+ * needed: the directory `name` in it, the caller's, or a negative errno. */
+int cloner_clone(struct cloner *cloner, int fd, const char *name, bool writable);
+void cloner_end(struct cloner *cloner);
 
 /* pace.c: long runs make way for short ones, and not for what else there is on the host. */
 int pace_new(struct supervisor *supervisor);

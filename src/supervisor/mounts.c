@@ -1,7 +1,8 @@
 /* A root supervisor's workers have ids of their own, which own nothing. So that the guest still
  * acts as the owner of a directory that was mounted for it, the mount is cloned with a map of ids:
  * what the owner has on disk is the worker's through this mount, and what the worker makes is the
- * owner's on disk (mount_setattr(2), idmapped mounts). */
+ * owner's on disk (mount_setattr(2), idmapped mounts). An ordinary user's are clones, too, made in
+ * other namespaces (cloner.c): above them there is nothing. */
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "supervisor/internal.h"
@@ -78,9 +79,10 @@ static int open_dir(int tree, const char *name) {
 
 /* A detached clone of the mount at `fd`, mapped: the directory `name` in it; or a negative errno.
  */
-static int clone_mount(int fd, const char *name, bool writable, struct slot *slot,
-                       uint32_t layers) {
+static int clone_mount(int fd, const char *name, bool writable, struct cloner *cloner,
+                       struct slot *slot, uint32_t layers) {
     struct stat st;
+    if (geteuid() != 0) return cloner_clone(cloner, fd, name, writable);
     if (fstat(fd, &st) != 0) return -errno;
     int map = map_for(slot, layers, st.st_uid, st.st_gid);
     if (map < 0) return map;
@@ -97,7 +99,8 @@ static int clone_mount(int fd, const char *name, bool writable, struct slot *slo
 
 /* A workspace that lies in the scope of its session is a part of the scope's clone: Landlock finds
  * what it allows on the way up to the mount's root. -ENOENT: it lies elsewhere. */
-static int clone_in_scope(const struct packet *packet, uint32_t mount, struct slot *slot) {
+static int clone_in_scope(const struct packet *packet, uint32_t mount, struct cloner *cloner,
+                          struct slot *slot) {
     char link[32], path[PATH_MAX];
     struct stat wanted, found;
     int scope = packet->fds[PACKET_SCOPE], fd = packet->mount_fds[mount];
@@ -107,8 +110,8 @@ static int clone_in_scope(const struct packet *packet, uint32_t mount, struct sl
     path[length > 0 ? length : 0] = 0;
     const char *slash = strrchr(path, '/');
     if (slash == NULL || slash[1] == 0 || fstat(fd, &wanted) != 0) return -ENOENT;
-    int dir = clone_mount(scope, slash + 1, packet->header.writable_mounts >> mount & 1, slot,
-                          packet->header.policy.enabled);
+    int dir = clone_mount(scope, slash + 1, packet->header.writable_mounts >> mount & 1, cloner,
+                          slot, packet->header.policy.enabled);
     if (dir < 0 ||
         (fstat(dir, &found) == 0 && found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino))
         return dir;
@@ -120,21 +123,45 @@ bool mounts_can_be_mapped(struct slot *probe, const struct packet *packet) {
     if (geteuid() != 0) return true; /* workers keep our id */
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
         if (packet->header.fixed_mounts >> i & 1) continue;
-        int fd = clone_mount(packet->mount_fds[i], ".", false, probe, LAYERS_ALL);
+        int fd = clone_mount(packet->mount_fds[i], ".", false, NULL, probe, LAYERS_ALL);
         if (fd < 0) return false;
         (void)close(fd);
     }
     return true;
 }
 
-int mounts_for_slot(struct packet *packet, struct slot *slot, struct error *err) {
-    if (geteuid() != 0) return 0;
+/* Where user namespaces are refused, they stay the host's own (docs/security.md). */
+static void replace(int *fd, int clone) {
+    if (clone < 0) return;
+    (void)close(*fd);
+    *fd = clone;
+}
+
+/* As an ordinary user: nothing is mapped, but above a clone there is nothing. */
+static void clone_for_user(struct packet *packet, struct cloner *cloner) {
+    uint32_t layers = packet->header.policy.enabled;
+    for (uint32_t i = 0; i < packet->header.mount_count; i++) {
+        bool writable = packet->header.writable_mounts >> i & 1;
+        int fd = clone_in_scope(packet, i, cloner, NULL);
+        if (fd < 0) fd = clone_mount(packet->mount_fds[i], ".", writable, cloner, NULL, layers);
+        replace(&packet->mount_fds[i], fd);
+    }
+    int *scope = &packet->fds[PACKET_SCOPE];
+    if (*scope >= 0) replace(scope, clone_mount(*scope, ".", true, cloner, NULL, layers));
+}
+
+int mounts_for_slot(struct packet *packet, struct cloner *cloner, struct slot *slot,
+                    struct error *err) {
+    if (geteuid() != 0) {
+        clone_for_user(packet, cloner);
+        return 0;
+    }
     for (uint32_t i = 0; i < packet->header.mount_count; i++) {
         bool writable = packet->header.writable_mounts >> i & 1;
         if (packet->header.fixed_mounts >> i & 1) continue; /* anybody's to read */
-        int fd = clone_in_scope(packet, i, slot);
+        int fd = clone_in_scope(packet, i, cloner, slot);
         if (fd == -ENOENT)
-            fd = clone_mount(packet->mount_fds[i], ".", writable, slot,
+            fd = clone_mount(packet->mount_fds[i], ".", writable, cloner, slot,
                              packet->header.policy.enabled);
         if (fd < 0) {
             return error_set_errno(err, PA_INTERNAL, -fd, "map the owner of mount %u", i);

@@ -375,8 +375,11 @@ struct supervisor *supervisor_new(sd_event *event, const struct supervisor_confi
         error_set(err, PA_INTERNAL, "supervisor: out of memory");
         return NULL;
     }
-    *s = (struct supervisor){
-        .config = *config, .event = sd_event_ref(event), .empty_dir = -1, .probe.id_map = -1};
+    *s = (struct supervisor){.config = *config,
+                             .event = sd_event_ref(event),
+                             .empty_dir = -1,
+                             .cloner.socket = -1,
+                             .probe.id_map = -1};
     TAILQ_INIT(&s->free_slots);
     TAILQ_INIT(&s->tenants);
     TAILQ_INIT(&s->codes);
@@ -431,6 +434,7 @@ void supervisor_free(struct supervisor *s) {
     slot_free_all(s);
     cgroup_free(s->cgroup);
     fd_closep(&s->empty_dir);
+    cloner_end(&s->cloner);
     fd_closep(&s->probe.id_map);
     sd_event_source_disable_unref(s->tire);
     sd_event_source_disable_unref(s->look);

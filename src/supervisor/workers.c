@@ -296,9 +296,11 @@ void worker_give(struct worker *worker, struct supervisor_run *run) {
     uint32_t ids = LAYER_USER_NS | LAYER_UID; /* with either of them, a worker is not us */
     bool is_other =
         ((zygote->layers & LAYER_USER_NS) | (packet->header.policy.enabled & LAYER_UID)) & ids;
-    if (err.code == PA_OK && packet->header.mount_count > 0 && is_other) {
+    bool has_folders = packet->header.mount_count > 0 || packet->fds[PACKET_SCOPE] >= 0;
+    if (err.code == PA_OK && has_folders && is_other) {
         struct family *family = worker->family;
-        (void)mounts_for_slot(packet, family != NULL ? family->slot : worker->slot, &err);
+        (void)mounts_for_slot(packet, &zygote->supervisor->cloner,
+                              family != NULL ? family->slot : worker->slot, &err);
     }
     if (err.code == PA_OK && result == 0) result = packet_send(packet, worker->channel, 0);
     /* The write ends are the worker's now; we see the end when it is gone. */

@@ -96,6 +96,8 @@ static int make_setup(struct supervisor_run *run, const struct packet_view *view
     setup->header.variant = run->packet.header.variant;
     setup->header.policy = run->packet.header.policy;
     if (s->cgroup == NULL) setup->header.policy.enabled &= ~(uint32_t)LAYER_CGROUP;
+    if (geteuid() != 0 && setup->header.policy.enabled & LAYER_UID)
+        (void)mounts_for_slot(setup, &s->cloner, NULL, err);
     setup->fds[PACKET_MODULE] = fcntl(run->code->fd, F_DUPFD_CLOEXEC, 3);
     if (setup->fds[PACKET_MODULE] >= 0) return 0;
     error_set_errno(err, PA_INTERNAL, errno, "keep the module's code");

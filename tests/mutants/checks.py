@@ -159,6 +159,7 @@ CHECKS = [
     ("workers have a bound of addresses", "src/worker/seal.c", "limit(RLIMIT_AS, space) != 0", "false", ["tests/hostile/test_native.py -k 'memory_counts and root'"]),
     ("outputs in memory have a size", "src/worker/seal.c", "        limit(RLIMIT_FSIZE, largest_file_bytes(job, mounts)) != 0 ||\n", "", ["tests/hostile/test_native.py -k 'outputs and root'"]),
     ("times are set by descriptors", "src/worker/seccomp.c", "IF(utimensat, 1, WHOLE, 0)", "ANY(utimensat)", ["tests/hostile/test_native.py -k 'times_are and root'"]),
+    ("mounts of ordinary users are clones", "src/supervisor/mounts.c", "if (geteuid() != 0) return cloner_clone(cloner, fd, name, writable);", "if (geteuid() != 0) return -EPERM;", ["tests/hostile/test_native.py -k 'no_way_up and user'"]),
     ("code is loaded behind a filter", "src/worker/zygote.c", "seal_loading(&zygote->seal, &err) != 0", "false", [LAYERS + " -k loading"]),
     ("plain workers load code behind Landlock", "src/worker/worker.c", "    seal_files(seal, view.mounts, view.job.mount_count, packet.fds[PACKET_SCOPE],\n               packet.fds[PACKET_MODULE], &plain.layers);\n", "", [LAYERS + " -k loading"]),
 ]
