@@ -38,11 +38,11 @@ static int act_fork(struct session_op *op, struct error *err) {
     return 0;
 }
 
-/* All or none. */
+/* All or none. Each ends once: somebody may have closed one meanwhile. */
 static void undo_fork(struct session_op *op) {
     for (unsigned i = 0; i < op->count; i++) {
+        op->copies[i]->ending = true;
         session_rest(op->copies[i]);
-        session_end(op->copies[i], NULL);
     }
     session_rest(op->session);
 }

@@ -194,6 +194,8 @@ int sessions_enter(struct sessions *all, const char *owner, const struct tool *t
     if (session->tool != tool)
         return error_set(err, PA_INVALID_ARGUMENT, "session_id: the session %s is for %s",
                          session->id, session->tool->name);
+    char own_id[SESSION_ID_BYTES]; /* what is to be done later may have ended it */
+    memcpy(own_id, session->id, sizeof own_id);
     turn->session = session;
     turn->is_new = is_new;
     turn->parameters = merge(session, given, is_new, err);
@@ -208,7 +210,7 @@ int sessions_enter(struct sessions *all, const char *owner, const struct tool *t
         return -1;
     }
     session_turn_fini(turn);
-    if (is_new && session_by_id(all, session->id) == session) session_end(session, NULL);
+    if (is_new && session_by_id(all, own_id) != NULL) session_end(session, NULL);
     return -1;
 }
 

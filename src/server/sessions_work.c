@@ -300,10 +300,10 @@ static int take_module(struct session_op *op, struct error *err) {
                                "the interpreter was being removed; retry in 100 ms");
 }
 
+/* A new session that did not come about ends, once: somebody may have closed it meanwhile. */
 static void undo_open(struct session_op *op) {
-    struct session *session = op->session;
-    session_rest(session);
-    if (op->is_new) session_end(session, NULL); /* nobody has heard of it */
+    if (op->is_new) op->session->ending = true;
+    session_rest(op->session);
 }
 
 static json_t *end_open(struct session_op *op, struct error *err) {

@@ -77,12 +77,13 @@ static int open_dir(int tree, const char *name) {
     return dir >= 0 ? dir : -errno;
 }
 
-/* A detached clone of the mount at `fd`, mapped: the directory `name` in it; or a negative errno.
- */
+/* A detached clone of the mount at `fd`, mapped for the slot: the directory `name` in it; or a
+ * negative errno. Without a slot the cloner makes it, as an ordinary user can, and nothing is
+ * mapped. */
 static int clone_mount(int fd, const char *name, bool writable, struct cloner *cloner,
                        struct slot *slot, uint32_t layers) {
     struct stat st;
-    if (geteuid() != 0) return cloner_clone(cloner, fd, name, writable);
+    if (slot == NULL) return cloner_clone(cloner, fd, name, writable);
     if (fstat(fd, &st) != 0) return -errno;
     int map = map_for(slot, layers, st.st_uid, st.st_gid);
     if (map < 0) return map;

@@ -215,9 +215,10 @@ static int remember_copy(struct copying *c, const struct stat *st, const char *p
         c->files = grown;
         c->capacity = capacity;
     }
-    char *own = strdup(path);
-    if (own == NULL) return -ENOMEM;
-    c->files[c->count++] = (struct copied){st->st_dev, st->st_ino, own};
+    struct copied *file = &c->files[c->count];
+    *file = (struct copied){.dev = st->st_dev, .ino = st->st_ino, .path = strdup(path)};
+    if (file->path == NULL) return -ENOMEM;
+    c->count++;
     return 0;
 }
 

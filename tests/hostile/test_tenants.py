@@ -149,3 +149,35 @@ def test_others_are_answered_while_many_names_are_removed(server):
         answered += begun and left > few
     ending.join()
     assert answered > 0
+
+
+FILES = {f"f{i}": "x" * 100 for i in range(900)}
+DEEP = "import os\nfor i in range(2000): open(f'/workspace/n{i}', 'w').close()\nos.chdir('/workspace')\nfor i in range(70): os.mkdir('d'); os.chdir('d')"
+
+
+@pytest.mark.parametrize("path, body", [
+    ("/tools/execute", {"tool": "python_wasi_runner", "parameters": {"code": "1", "session_id": "new", "files": FILES}}),
+    ("/sessions", {"files": {**FILES, "f0/x": "1"}}),  # which is refused
+    ("/sessions/ID/fork", {"count": 2})])  # of too many folders in each other
+def test_a_session_that_is_closed_while_it_is_made_ends_once(server, path, body):
+    front, caught = server.front, 0
+    if "ID" in path:
+        base = server.ask("POST", "/sessions", {}, TOKENS["second"])[1]["session_id"]
+        assert server.ask("POST", f"/sessions/{base}/run", {"code": DEEP}, TOKENS["second"])[1]["status"] == "OK"
+        path = path.replace("ID", base)
+    for _ in range(20):
+        if caught >= 3:
+            break
+        answers = []
+        maker = threading.Thread(target=lambda: answers.append(server.ask("POST", path, body, TOKENS["second"])[0]))
+        maker.start()
+        while maker.is_alive():
+            for one in server.ask("GET", "/sessions", token=TOKENS["second"])[1]["sessions"]:
+                if one["state"] == "busy" and one["session_id"] not in path:
+                    caught += server.ask("DELETE", f"/sessions/{one['session_id']}", token=TOKENS["second"])[0] == 200
+        maker.join()
+        assert answers and answers[0] in (200, 400, 404), answers
+    assert caught >= 3 and server.front == front
+    for one in server.ask("GET", "/sessions", token=TOKENS["second"])[1]["sessions"]:
+        server.ask("DELETE", f"/sessions/{one['session_id']}", token=TOKENS["second"])
+    assert becomes(lambda: server.ask("GET", "/sessions", token=TOKENS["second"])[1]["sessions"], []) == []
