@@ -95,18 +95,27 @@ static wasi_errno write_all(struct wasi *w, struct wasi_stream *stream, const ui
     return WASI_SUCCESS;
 }
 
-/* Takes away what has been written of a tail. */
-static void tail_sent(struct wasi_stream *stream, size_t sent) {
-    uint16_t left = (uint16_t)(stream->counts->held - sent);
-    if (left > 0) memmove(stream->tail, stream->tail + sent, left);
+/* One write of what a tail holds. Meanwhile it holds nothing: a write under way is done with even
+ * if the process is killed in it, and must not be done again by who reads the tail then. The result
+ * is write()'s. */
+static ssize_t send_tail(struct wasi_stream *stream) {
+    const uint16_t held = stream->counts->held;
+    stream->counts->held = 0;
+    ssize_t sent = write(stream->fd, stream->tail, held);
+    uint16_t left = (uint16_t)(sent > 0 ? held - sent : held);
+    if (sent > 0 && left > 0) memmove(stream->tail, stream->tail + sent, left);
     stream->counts->held = left;
+    return sent;
 }
 
 static wasi_errno drain(struct wasi *w, struct wasi_stream *stream) {
-    uint16_t held = stream->tail != NULL ? stream->counts->held : 0;
-    wasi_errno e = held > 0 ? write_all(w, stream, stream->tail, held) : WASI_SUCCESS;
-    if (e == WASI_SUCCESS && held > 0) tail_sent(stream, held);
-    return e;
+    while (stream->tail != NULL && stream->counts->held > 0) {
+        if (send_tail(stream) >= 0 || errno == EINTR) continue;
+        wasi_errno e =
+            errno == EAGAIN ? wait_ready(w, stream->fd, POLLOUT) : wasi_from_errno(errno);
+        if (e != WASI_SUCCESS) return e;
+    }
+    return WASI_SUCCESS;
 }
 
 void wasi_flush(struct wasi *w) {
@@ -120,8 +129,7 @@ void wasi_flush_in_signal(void) {
     int number = errno;
     told = 0;
     if (stream == NULL) return;
-    ssize_t sent = write(stream->fd, stream->tail, stream->counts->held);
-    if (sent > 0) tail_sent(stream, (size_t)sent);
+    (void)send_tail(stream);
     if (stream->counts->held == 0) late = NULL;
     errno = number;
 }

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from program import ROOT
+from program import BUILD, ROOT
 from server import Server, descriptors, falls_to, peak_kib, settled
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
@@ -158,7 +158,7 @@ def test_eight_large_bodies_at_once(guarded):
     for thread in threads:
         thread.join()
     assert len(statuses) == 8 and set(statuses) <= {400, 429} and {400, 429} <= set(statuses), statuses
-    assert peak_kib(guarded.front) < 512 << 10
+    assert "asan" in str(BUILD) or peak_kib(guarded.front) < 512 << 10  # a sanitizer's memory tells nothing
 
 
 def test_a_body_that_does_not_come(guarded):
