@@ -27,6 +27,7 @@ static int act_fork(struct session_op *op, struct error *err) {
         checkpoint_folder(session, op->checkpoint, from);
     else
         session_folder(session, "", from);
+    if (op_look_to_copy(op, err) != 0) return -1;
     for (unsigned i = 0; i < op->count; i++) {
         session_folder(op->copies[i], "", to);
         if (session_make_folders(op->copies[i], err) != 0 ||
@@ -56,25 +57,27 @@ static json_t *end_fork(struct session_op *op, struct error *err) {
     }
     for (unsigned i = 0; i < op->count; i++) {
         op->copies[i]->at = SESSION_IDLE;
+        count_set(op->copies[i], &op->used);
         (void)json_array_append_new(list, session_describe(op->copies[i]));
     }
     for (unsigned i = 0; i < op->count; i++) {
         session_rest(op->copies[i]);
     }
+    if (op->has_looked) count_set(op->session, &op->used);
     session_touch(op->session);
     session_rest(op->session);
     return op_answered(json_pack("{s:o}", "sessions", list), err);
 }
 
 static struct session *branch(struct session *session, const struct checkpoint *checkpoint,
-                              struct error *err) {
+                              uint64_t most_bytes, struct error *err) {
     struct session *copy = session_make(session->all, session->owner, session->tool, session, err);
     if (copy == NULL) return NULL;
     copy->at = SESSION_AT_WORK;
+    copy->used.bytes = most_bytes; /* until it is made */
     copy->parameters = json_incref(session->parameters);
     copy->state = state_ref(checkpoint != NULL ? checkpoint->state : session->state);
     copy->turns = checkpoint != NULL ? checkpoint->turns : session->turns;
-    copy->used = checkpoint != NULL ? checkpoint->used : session->used;
     copy->memory_bytes = session->memory_bytes;
     copy->restored = session->restored;
     copy->module = session->module;
@@ -84,13 +87,16 @@ static struct session *branch(struct session *session, const struct checkpoint *
 
 struct session_op *work_fork(struct session *session, struct checkpoint *checkpoint, unsigned count,
                              const struct session_client *client, struct error *err) {
-    uint64_t bytes = checkpoint != NULL ? checkpoint->used.bytes : session->used.bytes, all_bytes;
-    if (__builtin_mul_overflow(bytes, count, &all_bytes)) all_bytes = UINT64_MAX;
-    if (share_make_room(session->all, session->owner, count, session, err) != 0 ||
-        share_check(session->all, session->owner, all_bytes, err) != 0)
-        return NULL;
+    uint64_t all_bytes;
+    if (share_make_room(session->all, session->owner, count, session, err) != 0) return NULL;
     struct session_op *op = op_make(session, client, err);
     if (op == NULL) return NULL;
+    count_to_copy(op, session, checkpoint, count);
+    if (__builtin_mul_overflow(op->most_bytes, count, &all_bytes)) all_bytes = UINT64_MAX;
+    if (share_check(session->all, session->owner, all_bytes, err) != 0) {
+        op_release(op);
+        return NULL;
+    }
     op->act = act_fork;
     op->end = end_fork;
     op->undo = undo_fork;
@@ -100,7 +106,7 @@ struct session_op *work_fork(struct session *session, struct checkpoint *checkpo
     bool whole = op->copies != NULL;
     if (!whole) error_set(err, PA_INTERNAL, "a session: out of memory");
     for (; whole && op->count < count; op->count += whole) {
-        op->copies[op->count] = branch(session, checkpoint, err);
+        op->copies[op->count] = branch(session, checkpoint, op->most_bytes, err);
         whole = op->copies[op->count] != NULL;
     }
     if (whole) return op_submit(op, session, err);
@@ -113,6 +119,7 @@ struct session_op *work_fork(struct session *session, struct checkpoint *checkpo
 
 static int act_checkpoint(struct session_op *op, struct error *err) {
     char to[SESSION_PATH_BYTES];
+    if (op_look_to_copy(op, err) != 0) return -1;
     checkpoint_folder(op->session, op->checkpoint, to);
     if (mkdirat(op->all->dir_fd, to, 0700) != 0)
         return error_set_errno(err, PA_INTERNAL, errno, "make %s/%s", op->all->dir, to);
@@ -126,6 +133,8 @@ static void undo_checkpoint(struct session_op *op) {
 
 static json_t *end_checkpoint(struct session_op *op, struct error *err) {
     struct session *session = op->session;
+    op->checkpoint->used = op->used;
+    if (op->has_looked) count_set(session, &op->used);
     checkpoint_add(session, op->checkpoint);
     json_t *answer = json_pack("{s:s, s:s, s:I}", "session_id", session->id, "checkpoint_id",
                                op->checkpoint->id, "turns", (json_int_t)op->checkpoint->turns);
@@ -142,19 +151,19 @@ struct session_op *work_checkpoint(struct session *session, const struct session
                   session->id, MAX_CHECKPOINTS);
         return NULL;
     }
-    if (share_check(session->all, session->owner, session->used.bytes, err) != 0) return NULL;
     struct session_op *op = op_make(session, client, err);
     if (op == NULL) return NULL;
-    op->checkpoint = checkpoint_make(session, err);
+    count_to_copy(op, session, NULL, 1);
+    if (share_check(session->all, session->owner, op->most_bytes, err) == 0)
+        op->checkpoint = checkpoint_make(session, err);
     if (op->checkpoint == NULL) {
         op_release(op);
         return NULL;
     }
-    op->checkpoint->used = session->used;
     op->act = act_checkpoint;
     op->end = end_checkpoint;
     op->undo = undo_checkpoint;
-    session->reserved_bytes = session->used.bytes;
+    session->reserved_bytes = op->most_bytes;
     return op_submit(op, session, err);
 }
 
@@ -179,7 +188,7 @@ static json_t *end_rollback(struct session_op *op, struct error *err) {
     session->state = state_ref(op->checkpoint->state);
     state_unref(op->all, former);
     session->turns = op->checkpoint->turns;
-    session->used = op->checkpoint->used;
+    count_set(session, &op->checkpoint->used);
     session->moved = true;
     session_touch(session);
     session->at = SESSION_IDLE;

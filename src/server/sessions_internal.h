@@ -4,6 +4,7 @@
  *     sessions_work.c   what takes long with their files, and is done in threads
  *     sessions_branch.c branches and checkpoints, likewise
  *     sessions_turn.c   turns
+ *     sessions_count.c  what their files take
  *     sessions_share.c  what a tenant may have
  *     sessions_store.c  which there are, in memory and on disk
  *
@@ -78,8 +79,11 @@ struct session {
     unsigned turns;
     time_t created_s;
     uint64_t used_ns, memory_bytes;
-    struct used used;        /* its /workspace */
-    uint64_t reserved_bytes; /* that what is under way may add to it */
+    struct used used;        /* its /workspace; sessions_count.c changes it */
+    uint64_t reserved_bytes; /* that the turn or the copy under way may add to it */
+    unsigned puts;           /* of files, that are under way or wait; what they may add: */
+    uint64_t put_bytes, put_names;
+    bool is_mixed; /* one of them was, while the turn is under way */
     enum session_at at;
     bool interrupted;        /* the turn */
     bool ending;             /* when it is idle */
@@ -176,6 +180,23 @@ struct module *module_restore(struct sessions *all, const char *digest);
 int module_open(const struct sessions *all, const struct module *module);
 /* Makes their folder, and removes those that no session needs. */
 void modules_tidy(struct sessions *all);
+
+/* ---- sessions_count.c */
+
+/* What is left of `most`: never below nothing. */
+uint64_t count_less(uint64_t most, uint64_t taken);
+/* The sum, or INT64_MAX where that is less. */
+uint64_t count_add(uint64_t a, uint64_t b);
+/* What was counted, in its folder or of what it is a copy of. */
+void count_set(struct session *session, const struct used *counted);
+/* What a put or a turn reports to have added. Where that cannot be, or may be counted twice, the
+ * figures only rise, until all is counted anew. */
+void count_grow(struct session *session, int64_t bytes, int64_t names);
+void count_begin_turn(struct session *session);
+/* Whether its files are known still, session->used.known tells. */
+void count_end_turn(struct session *session);
+/* What may be added to it: by its quotas and by the tenant's share, without what puts may add. */
+void count_room(const struct session *session, uint64_t *bytes, uint64_t *names);
 
 /* ---- sessions_share.c */
 

@@ -31,9 +31,13 @@ struct session_op {
     bool has_module;
     struct module module; /* as which it was stored */
     struct folder_put put;
-    struct used used; /* of the workspace */
-    json_t *answer;   /* owned */
-    int fd;           /* owned; the file; -1 */
+    struct used used; /* of the workspace: as it was, or as the thread has counted it */
+    bool has_looked;  /* the latter */
+    bool is_kept;     /* with the session, for a put: */
+    uint64_t kept_bytes, kept_names;
+    uint64_t most_bytes; /* of a copy */
+    json_t *answer;      /* owned */
+    int fd;              /* owned; the file; -1 */
     int result;
     struct error err;
 };
@@ -45,6 +49,25 @@ struct session_op *op_make(struct session *session, const struct session_client 
  * beginning has done is undone, and the operation is no more. */
 struct session_op *op_submit(struct session_op *op, struct session *session, struct error *err);
 void op_release(struct session_op *op);
+/* Counts the workspace, in the thread. -1 with `err`. */
+int op_look(struct session_op *op, struct error *err);
+/* The same for copies, where it is not known; -1 with `err` where one would be too large, too. */
+int op_look_to_copy(struct session_op *op, struct error *err);
+
+/* ---- sessions_count.c */
+
+/* Room for a put, and for an interpreter; as far as there is any, it is the put's. */
+void count_keep(struct session_op *op, struct session *session, const struct folder_most *most,
+                uint64_t interpreter_bytes);
+/* Gives it back, once. */
+void count_settle(struct session_op *op);
+/* How large each copy of the session, or of its checkpoint (NULL: none), is; where a thread has to
+ * see that, how large it may be. */
+void count_to_copy(struct session_op *op, const struct session *session,
+                   const struct checkpoint *checkpoint, unsigned copies);
+
+/* ---- sessions_work.c */
+
 /* For the end: says so where there is no memory for the answer. */
 json_t *op_answered(json_t *answer, struct error *err);
 

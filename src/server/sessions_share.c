@@ -67,11 +67,6 @@ int share_make_room(struct sessions *all, const char *owner, unsigned more,
     }
 }
 
-static uint64_t add(uint64_t a, uint64_t b) {
-    uint64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
-
 /* What it has, or all where `owner` is NULL: files of sessions and checkpoints with what may come
  * to them, and interpreters, each once. */
 static uint64_t stored_bytes(const struct sessions *all, const char *owner) {
@@ -81,15 +76,16 @@ static uint64_t stored_bytes(const struct sessions *all, const char *owner) {
     uint64_t bytes = 0;
     TAILQ_FOREACH(session, &all->list, link) {
         if (owner != NULL && strcmp(session->owner, owner) != 0) continue;
-        bytes = add(bytes, add(session->used.bytes, session->reserved_bytes));
+        bytes = count_add(bytes, session->used.bytes);
+        bytes = count_add(bytes, count_add(session->reserved_bytes, session->put_bytes));
         TAILQ_FOREACH(checkpoint, &session->checkpoints, link)
-        bytes = add(bytes, checkpoint->used.bytes);
+        bytes = count_add(bytes, checkpoint->used.bytes);
     }
     TAILQ_FOREACH(module, &all->modules, link) {
         TAILQ_FOREACH(session, &all->list, link) {
             if (session->module != module || (owner != NULL && strcmp(session->owner, owner) != 0))
                 continue;
-            bytes = add(bytes, module->bytes);
+            bytes = count_add(bytes, module->bytes);
             break;
         }
     }
@@ -99,7 +95,7 @@ static uint64_t stored_bytes(const struct sessions *all, const char *owner) {
 uint64_t share_free_bytes(const struct sessions *all, const char *owner) {
     uint64_t most = most_bytes(all->config, owner), total = all->config->sessions_bytes;
     uint64_t own = stored_bytes(all, owner), others = stored_bytes(all, NULL);
-    uint64_t free_own = most > own ? most - own : 0, free_all = total > others ? total - others : 0;
+    uint64_t free_own = count_less(most, own), free_all = count_less(total, others);
     return free_own < free_all ? free_own : free_all;
 }
 

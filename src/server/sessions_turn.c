@@ -80,54 +80,34 @@ static void look(struct session *session) {
     struct used used = {.known = false};
     struct error ignored = {0};
     session_folder(session, "", path);
-    _cleanup_(fd_closep) int dir = sessions_open_folder(session->all, path, &ignored);
+    _cleanup_(fd_closep) int dir =
+        session->puts == 0 ? sessions_open_folder(session->all, path, &ignored) : -1;
     used.known = dir >= 0 && folder_usage(dir, FEW_NAMES, &used.bytes, &used.names) == 0;
-    if (used.known)
-        session->used = used;
-    else
-        session->used.known = false;
+    if (used.known) count_set(session, &used);
     if (!used.known && !session->ending) work_look(session);
-}
-
-static void grow(uint64_t *sum, int64_t by) {
-    if (by < 0)
-        *sum -= *sum < -(uint64_t)by ? *sum : -(uint64_t)by;
-    else if (__builtin_add_overflow(*sum, (uint64_t)by, sum))
-        *sum = UINT64_MAX;
 }
 
 /* Of what could not be counted, or has not been, the worker's figure says nothing. */
 static void count(struct session *session, const struct session_outcome *outcome) {
-    struct used *used = &session->used;
-    if (!used->known || used->full || !outcome->is_counted) {
-        look(session);
-        return;
-    }
-    grow(&used->bytes, outcome->bytes);
-    grow(&used->names, outcome->names);
-}
-
-static uint64_t less(uint64_t most, uint64_t taken) {
-    return most > taken ? most - taken : 0;
+    if (session->used.full || !outcome->is_counted) session->used.known = false;
+    if (outcome->is_counted) count_grow(session, outcome->bytes, outcome->names);
+    count_end_turn(session);
+    if (!session->used.known) look(session);
 }
 
 /* All is there for it: paths, quotas, stdin. */
 static int be_ready(struct session_turn *turn, struct error *err) {
     struct session *session = turn->session;
     const struct sessions *all = session->all;
-    const struct pa_limits *limits = &all->rules->limits;
     char path[SESSION_PATH_BYTES];
+    count_begin_turn(session);
     if (session->module != NULL) {
         turn->module_fd = module_open(all, session->module);
         if (turn->module_fd < 0)
             return error_set_errno(err, PA_INTERNAL, errno, "open the session's interpreter");
     }
     if (open_input(turn, err) != 0) return -1;
-    uint64_t share = share_free_bytes(all, session->owner);
-    turn->free_bytes = less(limits->workspace_bytes, session->used.bytes);
-    if (share < turn->free_bytes) turn->free_bytes = share;
-    turn->free_names = less(limits->workspace_inodes, session->used.names);
-    if (session->used.full) turn->free_bytes = turn->free_names = 0;
+    count_room(session, &turn->free_bytes, &turn->free_names);
     session->reserved_bytes = turn->free_bytes;
     if (session->turns == 0)
         (void)snprintf(turn->name, sizeof turn->name, "<code>");

@@ -19,6 +19,7 @@ void op_release(struct session_op *op) {
     json_decref(op->probe);
     json_decref(op->interpreter);
     json_decref(op->answer);
+    count_settle(op);
     buffer_fini(&op->bytes);
     fd_closep(&op->fd);
     free(op->path);
@@ -34,6 +35,12 @@ static void act(struct work_job *job) {
 static void done(struct work_job *job) {
     struct session_op *op = (struct session_op *)job;
     json_t *answer = NULL;
+    const struct session *session = session_by_id(op->all, op->id);
+    count_settle(op);
+    /* Whatever it has come upon: the folder is going, or gone. */
+    if (op->session == NULL && (session == NULL || session->ending))
+        op->result = error_set(&op->err, PA_NOT_FOUND,
+                               "session_id: the session %s has ended meanwhile", op->id);
     if (op->result == 0)
         answer = op->end(op, &op->err);
     else if (op->undo != NULL)
@@ -87,27 +94,34 @@ json_t *op_answered(json_t *answer, struct error *err) {
     return answer;
 }
 
-static uint64_t less(uint64_t most, uint64_t taken) {
-    return most > taken ? most - taken : 0;
-}
-
 /* ---- in threads */
 
-static int look_at(struct session_op *op, struct error *err) {
+int op_look(struct session_op *op, struct error *err) {
     _cleanup_(fd_closep) int dir = sessions_open_folder(op->all, op->folder, err);
     if (dir < 0) return -1;
+    op->has_looked = true;
     op->used.full = folder_usage(dir, UINT64_MAX, &op->used.bytes, &op->used.names) != 0;
     op->used.known = true;
     return 0;
 }
 
-/* Room for files: what is left of the quotas, and of the tenant's share, which `free_bytes` says.
- */
+int op_look_to_copy(struct session_op *op, struct error *err) {
+    if (!op->used.known && op_look(op, err) != 0) return -1;
+    if (op->used.bytes <= op->most_bytes) return 0;
+    return error_set(err, PA_OVERLOADED,
+                     "a copy of the session takes %llu bytes, and there is room for %llu "
+                     "(sessions.tenant_bytes, sessions.max_bytes)",
+                     (unsigned long long)op->used.bytes, (unsigned long long)op->most_bytes);
+}
+
 static int put_files(struct session_op *op, struct error *err) {
     const struct pa_limits *limits = &op->rules.limits;
-    uint64_t bytes = less(limits->workspace_bytes, op->used.bytes);
-    if (bytes < op->put.free_bytes) op->put.free_bytes = bytes;
-    op->put.free_names = less(limits->workspace_inodes, op->used.names);
+    if (op->has_looked) {
+        uint64_t bytes = count_less(limits->workspace_bytes, op->used.bytes);
+        uint64_t names = count_less(limits->workspace_inodes, op->used.names);
+        if (bytes < op->put.free_bytes) op->put.free_bytes = bytes;
+        if (names < op->put.free_names) op->put.free_names = names;
+    }
     if (op->used.full) op->put.free_bytes = op->put.free_names = 0;
     op->put.replace = true;
     op->put.sync = !op->all->is_temporary;
@@ -121,10 +135,6 @@ static int put_files(struct session_op *op, struct error *err) {
                  : op->path != NULL ? folder_put(dir, op->path, &op->bytes, &op->put, err)
                                     : folder_fill(dir, op->files, &op->put, err);
     folder_remove(op->all->dir_fd, op->staging);
-    if (result == 0) {
-        op->used.bytes += (uint64_t)op->put.bytes;
-        op->used.names += (uint64_t)op->put.names;
-    }
     return result;
 }
 
@@ -140,13 +150,15 @@ static int make_new(struct session_op *op, struct error *err) {
 
 /* ---- files */
 
-static uint64_t bytes_of(const json_t *files) {
+static struct folder_most most_of(const json_t *files) {
     const char *name;
     json_t *value;
-    uint64_t bytes = 0;
-    json_object_foreach((json_t *)(uintptr_t)files, name, value) bytes +=
-        json_string_length(value) + json_string_length(json_object_get(value, "base64")) / 4 * 3;
-    return bytes;
+    struct folder_most most = {0};
+    json_object_foreach((json_t *)(uintptr_t)files, name, value) {
+        size_t encoded = json_string_length(json_object_get(value, "base64"));
+        folder_put_most(name, json_string_length(value) + (encoded + 3) / 4 * 3, &most);
+    }
+    return most;
 }
 
 /* `files` may be NULL. Views of rules and the place for it. */
@@ -154,40 +166,45 @@ static void take_files(struct session_op *op, const struct session *session, jso
     static unsigned number;
     op->files = json_incref(files);
     op->rules = *session->all->rules;
-    op->put.free_bytes = share_free_bytes(session->all, session->owner);
     (void)snprintf(op->staging, sizeof op->staging, "%s/checkpoints/%s@put%u", session->line->id,
                    session->id, ++number);
 }
 
 static int act_put(struct session_op *op, struct error *err) {
-    return op->used.known || look_at(op, err) == 0 ? put_files(op, err) : -1;
+    return op->used.known || op_look(op, err) == 0 ? put_files(op, err) : -1;
 }
 
 static json_t *end_put(struct session_op *op, struct error *err) {
     struct session *session = session_by_id(op->all, op->id);
-    if (session == NULL) {
-        error_set(err, PA_NOT_FOUND, "session_id: the session %s has ended meanwhile", op->id);
-        return NULL;
-    }
-    session->used.bytes += (uint64_t)op->put.bytes;
-    session->used.names += (uint64_t)op->put.names;
-    if (session->at == SESSION_IDLE && !session->used.known) session->used = op->used;
+    count_grow(session, op->put.bytes, op->put.names);
+    if (session->at == SESSION_IDLE && !session->used.known && session->look == NULL)
+        work_look(session);
     session_touch(session);
     return op_answered(json_pack("{s:s, s:I}", "session_id", op->id, "files",
                                  (json_int_t)(op->path != NULL ? 1 : json_object_size(op->files))),
                        err);
 }
 
+/* Some of it may be in its place. */
+static void undo_put(struct session_op *op) {
+    struct session *session = session_by_id(op->all, op->id);
+    if (session == NULL || op->err.code != PA_INTERNAL) return;
+    session->used.known = false;
+    if (session->at == SESSION_IDLE && session->look == NULL) work_look(session);
+}
+
 struct session_op *work_put(struct session *session, json_t *files, const char *path,
                             struct buffer *bytes, const struct session_client *client,
                             struct error *err) {
-    uint64_t size = path != NULL ? bytes->size : bytes_of(files);
-    if (share_check(session->all, session->owner, size, err) != 0) return NULL;
+    struct folder_most most = most_of(files);
+    if (path != NULL) folder_put_most(path, bytes->size, &most);
+    if (share_check(session->all, session->owner, most.bytes, err) != 0) return NULL;
     struct session_op *op = op_make(session, client, err);
     if (op == NULL) return NULL;
     take_files(op, session, files);
     op->act = act_put;
     op->end = end_put;
+    op->undo = undo_put;
     if (path != NULL) {
         op->path = strdup(path);
         op->bytes = *bytes;
@@ -198,6 +215,7 @@ struct session_op *work_put(struct session *session, json_t *files, const char *
             return NULL;
         }
     }
+    count_keep(op, session, &most, 0);
     return op_submit(op, NULL, err);
 }
 
@@ -250,7 +268,7 @@ static json_t *end_look(struct session_op *op, struct error *err) {
     (void)err;
     if (session == NULL || session->look != op) return NULL;
     session->look = NULL;
-    if (!session->used.known && session->at == SESSION_IDLE) session->used = op->used;
+    if (!session->used.known && session->at == SESSION_IDLE) count_set(session, &op->used);
     return NULL;
 }
 
@@ -262,9 +280,10 @@ static void undo_look(struct session_op *op) {
 void work_look(struct session *session) {
     static const struct session_client nobody = {.done = NULL};
     struct error err = {0};
+    session->look = NULL; /* of what was counted before, nothing is taken */
     struct session_op *op = op_make(session, &nobody, &err);
     if (op == NULL) return; /* it is counted before the next turn */
-    op->act = look_at;
+    op->act = op_look;
     op->end = end_look;
     op->undo = undo_look;
     session->look = op_submit(op, NULL, &err);
@@ -284,7 +303,7 @@ static int act_open(struct session_op *op, struct error *err) {
     json_decref(op->probe); /* not in the loop: it takes long */
     json_decref(op->interpreter);
     op->probe = op->interpreter = NULL;
-    if (!op->used.known && look_at(op, err) != 0) return -1;
+    if (!op->used.known && op_look(op, err) != 0) return -1;
     return op->files != NULL ? put_files(op, err) : 0;
 }
 
@@ -312,7 +331,8 @@ static json_t *end_open(struct session_op *op, struct error *err) {
         undo_open(op);
         return NULL;
     }
-    session->used = op->used;
+    if (op->has_looked) count_set(session, &op->used);
+    count_grow(session, op->put.bytes, op->put.names);
     session->at = SESSION_IDLE;
     json_t *answer = op_answered(session_describe(session), err);
     session_rest(session);
@@ -328,16 +348,27 @@ static json_t *end_enter(struct session_op *op, struct error *err) {
         undo_open(op);
         return NULL;
     }
-    session->used = op->used;
+    if (op->has_looked) count_set(session, &op->used);
+    count_grow(session, op->put.bytes, op->put.names);
     session->at = SESSION_IN_TURN;
     return NULL;
+}
+
+static uint64_t interpreter_most(const json_t *encoded) {
+    return json_string_length(encoded) / 4 * 3;
+}
+
+/* Room for all that comes along. */
+static void keep(struct session_op *op, struct session *session) {
+    struct folder_most most = most_of(op->files);
+    count_keep(op, session, &most, interpreter_most(op->interpreter));
 }
 
 /* Takes the interpreter out of a new session's parameters, which become the session's. */
 static int take_parameters(struct session_op *op, struct session *session, json_t *parameters,
                            struct error *err) {
     json_t *encoded = json_object_get(parameters, "interpreter_wasm_base64");
-    uint64_t bytes = bytes_of(op->files) + json_string_length(encoded) / 4 * 3;
+    uint64_t bytes = most_of(op->files).bytes + interpreter_most(encoded);
     op->is_new = true;
     op->interpreter = json_incref(encoded);
     (void)json_object_del(parameters, "interpreter_wasm_base64");
@@ -366,8 +397,10 @@ struct session_op *work_open(struct sessions *all, const char *owner, const stru
     op->undo = undo_open;
     if (op->probe == NULL || json_object_set_new(op->probe, "code", json_string("")) != 0)
         error_set(err, PA_INTERNAL, "a session: out of memory");
-    else if (take_parameters(op, session, parameters, err) == 0)
+    else if (take_parameters(op, session, parameters, err) == 0) {
+        keep(op, session);
         return op_submit(op, session, err);
+    }
     session_end(session, NULL);
     op_release(op);
     return NULL;
@@ -385,5 +418,6 @@ struct session_op *work_enter(struct session *session, json_t *parameters, json_
         op_release(op);
         return NULL;
     }
+    keep(op, session);
     return op_submit(op, session, err);
 }

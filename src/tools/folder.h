@@ -33,6 +33,14 @@ struct folder_put {
     int64_t bytes, names;            /* how far it has grown; folders that were made count, too */
 };
 
+/* What files take at most, and the folders that they lie in. */
+struct folder_most {
+    uint64_t bytes, folder_bytes, names; /* of the files; of the folders; of both */
+};
+
+/* Adds a file of `size` bytes. */
+void folder_put_most(const char *name, uint64_t size, struct folder_most *most);
+
 /* All of `files`, {PATH: value}, at most 1,000, and the folders that they lie in; NULL: none. They
  * are written beside and moved in: on a failure (a full disk, a quota, a folder in the way) what
  * was there is there. -1 with `err`. */

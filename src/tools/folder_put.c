@@ -38,6 +38,15 @@ int folder_bytes(const char *name, const json_t *value, struct buffer *bytes, st
     return 0;
 }
 
+void folder_put_most(const char *name, uint64_t size, struct folder_most *most) {
+    most->bytes += wasi_disk_bytes(S_IFREG, size);
+    most->names++;
+    for (const char *slash = strchr(name, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        most->folder_bytes += wasi_disk_bytes(S_IFDIR, 0);
+        most->names++;
+    }
+}
+
 /* One on its way. */
 struct item {
     const char *name, *path; /* of the request; within the folder */
