@@ -34,6 +34,7 @@ struct front {
     pid_t pid;                               /* 0: none */
     int pidfd;                               /* owned; -1 */
     sd_event_source *death, *restart, *post, *ready;
+    bool asks_for_tokens; /* since the server began */
     bool is_ready, has_served, stopping, over;
 };
 
@@ -135,9 +136,16 @@ static int spawn(struct front *front, struct error *err) {
     const int fds[] = {front->sockets[0], front->sockets[1], front->stats_fd, ends[1]};
     for (int i = 0; i < 4; i++)
         (void)snprintf(numbers[i], sizeof numbers[i], "%d", fds[i]);
-    char *const argv[] = {"polyagent-net",    "front",    front->socket_path,
-                          front->config_path, numbers[0], numbers[1],
-                          numbers[2],         numbers[3], NULL};
+    char *const argv[] = {"polyagent-net",
+                          "front",
+                          front->socket_path,
+                          front->config_path,
+                          numbers[0],
+                          numbers[1],
+                          numbers[2],
+                          numbers[3],
+                          front->asks_for_tokens ? "tokens" : "all",
+                          NULL};
     int result = spawn_with(front, ends[1], argv);
     (void)close(ends[1]);
     if (result != 0) {
@@ -207,6 +215,7 @@ struct front *front_start(sd_event *event, const struct config *config, const ch
                             .supervisor = supervisor,
                             .config_path = strdup(config_path != NULL ? config_path : ""),
                             .socket_path = strdup(socket_path),
+                            .asks_for_tokens = config->tokens_file[0] != 0,
                             .sockets = {-1, -1},
                             .stats_fd = -1,
                             .ready_fd = -1,

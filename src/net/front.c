@@ -184,12 +184,21 @@ static void end_broker(struct front *front) {
     places_close(&front->places);
 }
 
-/* front SOCKET CONFIG HTTP_FD GRPC_FD STATS_FD READY_FD */
+/* When it is started again, it is as with a configuration that is read again (server/service.c). */
+static int check_tokens(const struct config *config, const char *callers, struct error *err) {
+    if (strcmp(callers, "tokens") != 0 || config->tokens_file[0] != 0) return 0;
+    return error_set(err, PA_INVALID_ARGUMENT,
+                     "server.auth.tokens_file: is gone from the configuration that the server "
+                     "began with; to open the server, restart it");
+}
+
+/* front SOCKET CONFIG HTTP_FD GRPC_FD STATS_FD READY_FD CALLERS. The last is "tokens" if callers
+ * were asked for them when the server began, else "all". */
 int net_front_main(int argc, char **argv) {
     struct front front = {.broker_fd = -1, .places = {.folders = {-1, -1}}};
     struct config config;
     struct error err = {0};
-    if (argc != 7) {
+    if (argc != 8) {
         (void)fputs("polyagent-net front: is started by polyagent serve\n", stderr);
         return FAILURE;
     }
@@ -203,7 +212,8 @@ int net_front_main(int argc, char **argv) {
     bool set_up = false;
     if (layer_policy_default(&front.policy, &err) == 0 &&
         config_load(&config, front.config_path, &err) == 0) {
-        if (give_up_privileges(&front, &config, argv[1], &err) == 0)
+        if (check_tokens(&config, argv[7], &err) == 0 &&
+            give_up_privileges(&front, &config, argv[1], &err) == 0)
             set_up = service_init(&front.service, NULL, &config, argv[1], stats_fd,
                                   front.places.sessions, &err) == 0;
         else

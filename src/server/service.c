@@ -56,8 +56,15 @@ static int read_key(const struct config *config, char **key, struct error *err) 
                            "llm.api_key_file: %s: a line with the key", path);
 }
 
-/* Everything of the service that comes from the configuration, which it takes over. */
+/* Everything of the service that comes from the configuration, which it takes over. Callers that
+ * are asked for a token are asked until the server ends: a file that was read while it was being
+ * written must not open the server to everybody. */
 static int apply(struct service *service, struct config *config, struct error *err) {
+    if (service->auth != NULL && auth_wants_tokens(service->auth) && config->tokens_file[0] == 0)
+        return error_set(
+            err, PA_INVALID_ARGUMENT,
+            "server.auth.tokens_file: is gone from the configuration, and nobody would "
+            "be asked for a token; to open the server, restart it");
     bool certificates =
         service->auth != NULL ? auth_wants_certificates(service->auth) : config->client_ca[0] != 0;
     struct auth *auth = auth_new(config->tokens_file, certificates, err);

@@ -3,6 +3,7 @@ import hashlib
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import sys
@@ -12,7 +13,7 @@ import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from program import ROOT, run
-from server import Server
+from server import Server, becomes
 
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 import polyagent  # noqa: E402
@@ -183,3 +184,29 @@ def test_a_key_that_is_not_the_certificates(tmp_path, authority):
     for options in (("--http", "127.0.0.1:0", "--grpc", "off"), ("--http", "off", "--grpc", "127.0.0.1:0")):
         done = run("serve", *options, env=env)
         assert done.returncode == 125 and "a pair?" in done.err and done.err.count("\n") == 1, done.err
+
+
+@pytest.mark.parametrize("text", ["", "server: {}\n", "server: {auth: {tokens_file: ''}}\n"])
+def test_no_configuration_that_is_read_again_opens_the_server(tmp_path, text):
+    """Nor does a front that is started again with it: who was asked for a token is asked, or not served."""
+    (tmp_path / "tokens").write_text(f"first:{hashlib.sha256(b'secret').hexdigest()}\n")
+    path = tmp_path / "c.yaml"
+    path.write_text(f"server: {{auth: {{tokens_file: '{tmp_path}/tokens'}}}}\n")
+    good = path.read_text()
+    server = Server(tmp_path, "--config", path, http=True)
+    path.write_text(text)
+    server.process.send_signal(signal.SIGHUP)
+    assert becomes(lambda: any("not taken" in e["message"] and "tokens_file" in e["error"] for e in server.events()), True)
+    assert server.ask("GET", "/sessions")[0] == 401 and server.ask("GET", "/sessions", token="secret")[0] == 200
+    os.kill(server.front, signal.SIGKILL)
+    assert becomes(lambda: "that the server began with" in server.log.read_text(), True)
+    path.write_text(good)
+
+    def answers():
+        try:
+            return server.ask("GET", "/sessions")[0], server.ask("GET", "/sessions", token="secret")[0]
+        except OSError:
+            return None
+
+    assert becomes(answers, (401, 200), 40) == (401, 200)
+    server.stop()

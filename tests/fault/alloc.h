@@ -28,7 +28,9 @@ struct fault_plan {
 };
 
 __attribute__((weak)) struct fault_plan *fault_plan;
-__attribute__((weak)) pid_t fault_pid;
+/* Zero in whoever is forked from this process: the kernel wipes it then. Workers may not ask for
+ * their number. */
+__attribute__((weak)) const char *fault_own;
 __attribute__((weak)) enum fault_role fault_role;
 
 /* jansson's parser (2.14) overruns its buffer when that cannot grow: it is left alone while it
@@ -45,7 +47,7 @@ __attribute__((weak)) _Thread_local int fault_paused;
 bool fault_here(void);
 __attribute__((weak)) bool fault_here(void) {
     if (fault_plan == NULL || fault_paused > 0) return false;
-    enum fault_role role = getpid() == fault_pid ? fault_role : FAULT_WORKER;
+    enum fault_role role = *fault_own ? fault_role : FAULT_WORKER;
     int left = atomic_load(&fault_plan->left[role]);
     if (left < 0) { /* from then on */
         errno = ENOMEM;
@@ -78,12 +80,14 @@ __attribute__((constructor)) static void fault_start(void) {
     for (ssize_t i = 0; i < size; i++) {
         if (line[i] == 0) line[i] = ' ';
     }
-    if (plan == MAP_FAILED) return;
+    char *own = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (plan == MAP_FAILED || own == MAP_FAILED || madvise(own, 4096, MADV_WIPEONFORK) != 0) return;
+    *own = 1;
+    fault_own = own;
     fault_role = strstr(line, "polyagent-net") != NULL      ? FAULT_NET
                  : strstr(line, "polyagent-worker") == NULL ? FAULT_MAIN
                  : strstr(line, "compile") != NULL          ? FAULT_COMPILER
                                                             : FAULT_ZYGOTE;
-    fault_pid = getpid();
     if (json_set_alloc_funcs != NULL) json_set_alloc_funcs(fault_malloc, free);
     fault_plan = plan;
 }

@@ -98,6 +98,7 @@ CHECKS = [
     ("modules use only the proposals that are allowed", "src/sandbox/engine.c", "wasmtime_config_wasm_memory64_set(config, false);", "wasmtime_config_wasm_memory64_set(config, true);", ["embed", "tests/hostile/test_modules.py -k memory64"]),
     ("random numbers are renewed", "interpreters/python/bootstrap.py", "            random.seed()\n", "            pass\n", ["tests/hostile/test_siblings.py -k same_seed"]),
     ("a token is compared whole", "src/server/auth.c", "if (sodium_memcmp(digest, auth->tokens[i].digest, DIGEST_BYTES) == 0)", "if (true)", ["tests/e2e/test_auth.py", "tests/hostile/test_strangers.py -k token"]),
+    ("a reload does not open the server", "src/server/service.c", "auth_wants_tokens(service->auth) && config->tokens_file[0] == 0", "false", ["tests/e2e/test_auth.py -k opens_the"]),
     ("a session that is closed while it is made ends once", "src/server/sessions_work.c", "    if (op->is_new) op->session->ending = true;\n    session_rest(op->session);\n", "    session_rest(op->session);\n    if (op->is_new) session_end(op->session, NULL);\n", ["tests/hostile/test_tenants.py -k made"]),
     ("a session is its owner's", "src/server/sessions.c", "if (session != NULL && strcmp(session->owner, owner) == 0) return session;", "if (session != NULL) return session;", ["tests/hostile/test_strangers.py -k steal"]),
     ("pages from elsewhere may not call", "src/server/http_routes.c", "} else if (http_is_foreign_page(r)) {", "} else if (false) {", ["tests/e2e/test_mcp.py", "tests/e2e/test_http.py"]),
