@@ -118,8 +118,11 @@ struct intake_claim intake_steal(struct intake_claim *claim) {
     return stolen;
 }
 
+/* Where nothing is claimed there is nobody to wait for: then it goes on without a claim, which it
+ * fails to get only when memory is out. */
 static bool admit(struct intake *intake, struct intake_waiter *waiter) {
-    return intake_keep(intake, &waiter->claim, waiter->name, waiter->bytes) == INTAKE_TAKEN;
+    return intake_keep(intake, &waiter->claim, waiter->name, waiter->bytes) == INTAKE_TAKEN ||
+           (intake->large_bytes == 0 && intake->small_bytes == 0);
 }
 
 bool intake_wait(struct intake *intake, struct intake_waiter *waiter) {
