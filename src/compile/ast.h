@@ -54,6 +54,7 @@ static inline void unit_leave(struct unit *u) {
 }
 _Noreturn void refuse_at(struct unit *u, uint32_t line, uint32_t column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+_Noreturn void refuse_memory(struct unit *u);
 
 /* ---- tokens (lexer.c) */
 enum token_kind {

@@ -20,7 +20,7 @@ void *unit_allocate(struct unit *u, size_t bytes) {
     if (block == NULL || block->size - block->used < bytes) {
         size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
         block = calloc(1, sizeof *block + size);
-        if (block == NULL) refuse_at(u, 0, 0, "out of memory");
+        if (block == NULL) refuse_memory(u);
         block->size = size;
         block->next = u->blocks;
         u->blocks = block;
@@ -38,6 +38,11 @@ void refuse_at(struct unit *u, uint32_t line, uint32_t column, const char *forma
     u->error->line = line;
     u->error->column = column;
     longjmp(u->refused, 1);
+}
+
+void refuse_memory(struct unit *u) {
+    u->error->no_memory = true;
+    refuse_at(u, 0, 0, "out of memory");
 }
 
 /* The lexer works on bytes: they are to be what they should once and for all. */

@@ -20,6 +20,7 @@ struct compiled {
 /* Why a program was refused. */
 struct compile_error {
     uint32_t line, column; /* from 1; 0: of the program as a whole */
+    bool no_memory;        /* the program is not at fault */
     char text[COMPILE_ERROR_BYTES];
 };
 

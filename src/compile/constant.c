@@ -95,7 +95,7 @@ bool compile_constant(struct unit *u, uint8_t **wasm, size_t *size) {
     bytes_leb(&out, part.size);
     bytes_add(&out, part.data, part.size);
     *wasm = malloc(out.size);
-    if (*wasm == NULL) refuse_at(u, 0, 0, "out of memory");
+    if (*wasm == NULL) refuse_memory(u);
     memcpy(*wasm, out.data, out.size);
     *size = out.size;
     return true;

@@ -395,7 +395,7 @@ void link_module(struct module *m, uint8_t **wasm, size_t *size) {
     section(&l, 10, &part);
     add_data(&l);
     *wasm = malloc(l.out.size);
-    if (*wasm == NULL) refuse_at(m->unit, 0, 0, "out of memory");
+    if (*wasm == NULL) refuse_memory(m->unit);
     memcpy(*wasm, l.out.data, l.out.size);
     *size = l.out.size;
 }

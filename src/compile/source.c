@@ -28,7 +28,7 @@ int source_translate(const uint8_t *bytes, size_t size, uint8_t **wasm, size_t *
         0) {
         (void)snprintf(why, why_bytes, "line %u, column %u: %s", error.line, error.column,
                        error.text);
-        return -1;
+        return error.no_memory ? -2 : -1;
     }
     if (mode == SOURCE_WITHOUT_VALUE && made.ends_in_value) {
         free(made.wasm);

@@ -28,7 +28,7 @@ static inline void source_header(char out[SOURCE_HEADER_BYTES], enum source_mode
 }
 
 /* The compiler's side. 1: these bytes are no such program; 0, and a module for the caller to
- * free(); -1, and in `why` the place and the reason. */
+ * free(); -1, and in `why` the place and the reason; -2, when memory ran out. */
 int source_translate(const uint8_t *bytes, size_t size, uint8_t **wasm, size_t *wasm_size,
                      char *why, size_t why_bytes);
 

@@ -133,6 +133,7 @@ int compiler_main(int argc, char **argv, int (*seal)(void), const struct compile
     uint8_t *made;
     size_t made_bytes;
     int python_or_not = python->translate(data, size, &made, &made_bytes, text, sizeof text);
+    if (python_or_not == -2) fail(text); /* memory is out: another time it may be there */
     if (python_or_not < 0) end(EXIT_SOURCE, text);
     if (python_or_not == 0) {
         data = made;
