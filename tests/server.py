@@ -15,6 +15,17 @@ def children(pid):
     return [int(c) for c in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def zombies(pid):
+    """How many children of a process have ended and are not reaped."""
+    count = 0
+    for child in children(pid):
+        try:
+            count += pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # reaped meanwhile
+    return count
+
+
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 

@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from server import Server, becomes, children, falls_to, resident_kib, settled
+from server import Server, becomes, children, falls_to, resident_kib, settled, zombies
 
 
 class Api:
@@ -650,15 +650,6 @@ def test_closed_sessions_leave_no_processes(server):
         api("DELETE", f"/sessions/{session['session_id']}")
     falls_to(before, lambda: len(children(server.pid)))
     assert becomes(lambda: left_in(server.env["POLYAGENT_SESSIONS_DIR"]), []) == []
-
-
-def zombies(pid):
-    def is_one(child):
-        try:
-            return pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-        except FileNotFoundError:
-            return False
-    return sum(is_one(child) for child in children(pid))
 
 
 def test_sessions_closed_while_a_copy_is_made_leave_no_zombies(server):
