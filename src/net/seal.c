@@ -39,7 +39,13 @@ bool seal_can_change_user(void) {
     return pid > 0 && status == 0;
 }
 
-/* All but those of `kept`; and no exec brings any back. */
+/* No exec brings a capability back. Without the one that this takes, there is none to be had. */
+static void drop_bounding_set(void) {
+    for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+        (void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+}
+
+/* All but those of `kept`. */
 static int keep_capabilities(uint32_t kept) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[2] = {{.effective = kept, .permitted = kept}, {0}};
@@ -170,9 +176,7 @@ int seal_front(const struct front_seal *seal, uint32_t *in_force, struct error *
             return error_set_errno(err, PA_INTERNAL, -result, "limit the front");
         *in_force |= LAYER_RLIMITS;
     }
-    if (enabled & LAYER_NO_CAPABILITIES) /* where there is a capability for it */
-        for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-            (void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+    if (enabled & LAYER_NO_CAPABILITIES) drop_bounding_set();
     if (seal->own_user) {
         if ((result = become_user()) != 0)
             return error_set_errno(err, PA_INTERNAL, -result, "become user %d", FRONT_UID);
@@ -205,10 +209,10 @@ int seal_broker(uint32_t enabled, struct error *err) {
     /* To open what is root's or another user's, and to remove what the front has left. */
     const uint32_t files = 1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH | 1U << CAP_FOWNER;
     int result = 0;
-    for (int cap = 0; enabled & LAYER_NO_CAPABILITIES && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0;
-         cap++)
-        (void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
-    if (enabled & LAYER_NO_CAPABILITIES) result = keep_capabilities(files);
+    if (enabled & LAYER_NO_CAPABILITIES) {
+        drop_bounding_set();
+        result = keep_capabilities(files);
+    }
     if (result == 0 && enabled & LAYER_NOT_DUMPABLE && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         result = -errno;
     if (result == 0 && enabled & LAYER_NO_NEW_PRIVS && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
